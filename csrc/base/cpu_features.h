@@ -1,0 +1,12 @@
+#pragma once
+// What this CPU can do, asked once.
+
+namespace kvtape::base {
+
+struct CpuFeatures {
+  bool avx2_fma_f16c = false;  // AVX2, FMA and F16C together: what an `_avx2` kernel file may use
+};
+
+const CpuFeatures& cpu_features() noexcept;
+
+}  // namespace kvtape::base

@@ -1,0 +1,180 @@
+#include "base/thread_pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "base/error.h"
+
+namespace kvtape::base {
+namespace {
+
+void cpu_relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Spins for about 50 us, then yields, until done() holds.
+template <class Done>
+void spin_until(Done done) noexcept {
+  using Clock = std::chrono::steady_clock;
+  for (int i = 0; i < 64; ++i) {
+    if (done()) return;
+    cpu_relax();
+  }
+  const auto deadline = Clock::now() + std::chrono::microseconds(50);
+  while (!done()) {
+    if (Clock::now() < deadline) {
+      for (int i = 0; i < 16; ++i) cpu_relax();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  // Leases are handed out in order of arrival.
+  std::mutex lease_mutex;
+  std::condition_variable lease_turn;
+  std::uint64_t next_ticket = 0, now_serving = 0;
+
+  // A section is announced by raising `section` (A); workers that leave it raise `n_left` (B).
+  std::atomic<std::uint64_t> section{0};
+  std::atomic<std::size_t> next_index{0};
+  std::atomic<std::size_t> n_left{0};
+  Body body = nullptr;
+  void* context = nullptr;
+  std::size_t n_items = 0;
+
+  // Parking: workers sleep on `wake` while no lease wants them.
+  std::mutex park_mutex;
+  std::condition_variable wake;
+  std::atomic<std::size_t> n_wanted{0};  // workers (without the caller) of the present lease
+  bool stopping = false;
+  std::vector<std::thread> workers;
+  std::atomic<std::size_t> n_inside{0};  // workers that are awake for the present lease
+
+  void work(std::size_t worker) {
+    for (;;) {
+      std::uint64_t seen;
+      {
+        std::unique_lock lock(park_mutex);
+        wake.wait(lock, [&] { return stopping || n_wanted.load(std::memory_order_relaxed) >= worker; });
+        if (stopping) return;
+        seen = section.load(std::memory_order_relaxed);
+        n_inside.fetch_add(1, std::memory_order_release);
+      }
+      for (;;) {
+        spin_until([&] {
+          return section.load(std::memory_order_acquire) != seen || n_wanted.load(std::memory_order_acquire) < worker;
+        });
+        if (section.load(std::memory_order_acquire) == seen) break;  // lease over
+        ++seen;                                                     // pairs with (A)
+        claim(worker);
+        n_left.fetch_add(1, std::memory_order_release);  // (B) publishes this worker's writes; run() acquires it
+      }
+      n_inside.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void claim(std::size_t worker) {
+    for (;;) {
+      const std::size_t index = next_index.fetch_add(1, std::memory_order_relaxed);
+      if (index >= n_items) return;
+      body(context, index, worker);
+    }
+  }
+};
+
+ThreadPool& ThreadPool::shared() {
+  // Never destroyed: worker threads may outlive static destructors of an embedding process.
+  static ThreadPool* pool = new ThreadPool();
+  return *pool;
+}
+
+ThreadPool::ThreadPool() : state_(new State()) {}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(state_->park_mutex);
+    state_->stopping = true;
+  }
+  state_->wake.notify_all();
+  for (auto& worker : state_->workers) worker.join();
+  delete state_;
+}
+
+ThreadPool::Lease::Lease(ThreadPool& pool, std::size_t n_threads) : pool_(pool), n_threads_(n_threads) {
+  if (n_threads == 0) throw Error(ErrorCode::invalid_argument, "thread pool: n_threads is 0, wanted at least 1");
+  State& s = *pool_.state_;
+  {
+    std::unique_lock lock(s.lease_mutex);
+    const std::uint64_t ticket = s.next_ticket++;
+    s.lease_turn.wait(lock, [&] { return s.now_serving == ticket; });
+  }
+  if (n_threads == 1) return;
+  {
+    std::lock_guard lock(s.park_mutex);
+    while (s.workers.size() + 1 < n_threads) {
+      const std::size_t worker = s.workers.size() + 1;
+      s.workers.emplace_back([&s, worker] { s.work(worker); });
+    }
+    s.n_wanted.store(n_threads - 1, std::memory_order_release);
+  }
+  s.wake.notify_all();
+  spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == n_threads - 1; });
+}
+
+ThreadPool::Lease::~Lease() {
+  State& s = *pool_.state_;
+  if (n_threads_ > 1) {
+    s.n_wanted.store(0, std::memory_order_release);
+    spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == 0; });
+  }
+  {
+    std::lock_guard lock(s.lease_mutex);
+    ++s.now_serving;
+  }
+  s.lease_turn.notify_all();
+}
+
+void ThreadPool::Lease::run(std::size_t n, Body body, void* context) {
+  State& s = *pool_.state_;
+  if (n_threads_ == 1 || n <= 1) {
+    for (std::size_t i = 0; i < n; ++i) body(context, i, 0);
+    return;
+  }
+  s.body = body;
+  s.context = context;
+  s.n_items = n;
+  s.next_index.store(0, std::memory_order_relaxed);
+  s.n_left.store(0, std::memory_order_relaxed);
+  s.section.fetch_add(1, std::memory_order_release);  // (A) publishes the section; workers acquire it
+  s.claim(0);
+  spin_until([&] { return s.n_left.load(std::memory_order_acquire) == n_threads_ - 1; });  // pairs with (B)
+}
+
+std::size_t usable_cores() noexcept {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    const int n = CPU_COUNT(&set);
+    if (n > 0) return static_cast<std::size_t>(n);
+  }
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n == 0 ? 1 : n;
+}
+
+}  // namespace kvtape::base

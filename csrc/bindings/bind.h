@@ -1,0 +1,10 @@
+#pragma once
+// One function a folder of the core; module.cpp calls them in this order.
+
+#include <pybind11/pybind11.h>
+
+namespace kvtape::bindings {
+
+void bind_errors(pybind11::module_& m);
+
+}  // namespace kvtape::bindings

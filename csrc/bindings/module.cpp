@@ -1,0 +1,8 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings/bind.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "kvtape's native core; use it through the kvtape package.";
+  kvtape::bindings::bind_errors(m);
+}

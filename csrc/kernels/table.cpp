@@ -1,0 +1,50 @@
+#include "kernels/table.h"
+
+#include <cstdlib>
+
+#include "base/cpu_features.h"
+
+namespace kvtape::kernels {
+namespace {
+
+#define KVTAPE_TABLE(isa)                                                                                             \
+  KernelTable {                                                                                                       \
+    #isa, isa::rms_norm, isa::rope_pairs, isa::rope_halves, isa::silu_mul, isa::quantize_rows, isa::matmul_q8_0,      \
+        isa::matmul_q4_0, isa::matmul_q4_1, isa::matmul_f32, isa::matmul_f16, isa::matmul_bf16, isa::attend,          \
+        isa::fold_states, isa::write_kv                                                                               \
+  }
+
+const KernelTable kRef = KVTAPE_TABLE(ref);
+#if defined(KVTAPE_HAVE_AVX2)
+const KernelTable kAvx2 = KVTAPE_TABLE(avx2);
+#endif
+
+}  // namespace
+
+std::span<const KernelTable* const> available() noexcept {
+#if defined(KVTAPE_HAVE_AVX2)
+  static const KernelTable* const all[] = {&kAvx2, &kRef};
+  const std::span<const KernelTable* const> tables(all);
+  return base::cpu_features().avx2_fma_f16c ? tables : tables.subspan(1);
+#else
+  static const KernelTable* const all[] = {&kRef};
+  return all;
+#endif
+}
+
+const KernelTable* find(std::string_view isa) noexcept {
+  for (const KernelTable* table : available()) {
+    if (table->isa == isa) return table;
+  }
+  return nullptr;
+}
+
+const KernelTable* active() noexcept {
+  static const KernelTable* const chosen = [] {
+    const char* forced = std::getenv("KVTAPE_ISA");
+    return forced == nullptr || *forced == '\0' ? available().front() : find(forced);
+  }();
+  return chosen;
+}
+
+}  // namespace kvtape::kernels

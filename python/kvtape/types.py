@@ -1,0 +1,153 @@
+"""Values that cross layers: sampling parameters with their bounds, token events, finish reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from kvtape.errors import InvalidRequest
+
+__all__ = ["BOUNDS", "Bound", "FinishReason", "SamplingParams", "TokenEvent", "TopLogprob", "Usage", "WorkClass"]
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"  # end-of-sequence token or a stop string
+    LENGTH = "length"  # max_tokens, or the context is full
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class WorkClass(StrEnum):
+    """Who goes first when the engine cannot serve everybody in one step."""
+
+    INTERACTIVE = "interactive"
+    INGEST = "ingest"
+    FLASH = "flash"
+    BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Closed range of a number."""
+
+    minimum: float
+    maximum: float
+    integer: bool = False
+
+
+# The one table of sampling parameters: every dialect maps its names onto these and takes its limits from here.
+BOUNDS: dict[str, Bound] = {
+    "max_tokens": Bound(1, 1 << 20, integer=True),
+    "temperature": Bound(0.0, 2.0),
+    "top_k": Bound(0, 1 << 20, integer=True),
+    "top_p": Bound(0.0, 1.0),
+    "min_p": Bound(0.0, 1.0),
+    "repeat_penalty": Bound(0.01, 10.0),
+    "repeat_last_n": Bound(0, 1 << 20, integer=True),
+    "frequency_penalty": Bound(-2.0, 2.0),
+    "presence_penalty": Bound(-2.0, 2.0),
+    "seed": Bound(0, (1 << 64) - 1, integer=True),
+    "top_logprobs": Bound(0, 20, integer=True),
+}
+MAX_STOP_STRINGS = 16
+MAX_STOP_BYTES = 256
+MAX_LOGIT_BIAS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are drawn and when to stop. The defaults are greedy.
+
+    Raises:
+        InvalidRequest: a value is outside `BOUNDS`; `param` names it.
+    """
+
+    max_tokens: int | None = None  # None: until the context is full
+    temperature: float = 0.0  # 0: greedy, ties by token id
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0  # divides positive and multiplies negative logits of tokens in the window
+    repeat_last_n: int = 64  # window of the three penalties, prompt included; 0: the whole sequence
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added before everything else; -inf bans a token
+    seed: int | None = None  # None: a fresh one each generation
+    choice: int = 0  # index of this choice among n; part of the key of the random numbers
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in BOUNDS and value is not None:
+                check_bound(item.name, value)
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs", param="top_logprobs")
+        if len(self.stop) > MAX_STOP_STRINGS:
+            raise InvalidRequest(f"stop has {len(self.stop)} strings, at most {MAX_STOP_STRINGS}", param="stop")
+        for text in self.stop:
+            if not isinstance(text, str) or not text or len(text.encode()) > MAX_STOP_BYTES:
+                raise InvalidRequest(f"each stop string has 1 to {MAX_STOP_BYTES} bytes, found {text!r:.80}", param="stop")
+        if len(self.logit_bias) > MAX_LOGIT_BIAS:
+            raise InvalidRequest(
+                f"logit_bias has {len(self.logit_bias)} entries, at most {MAX_LOGIT_BIAS}", param="logit_bias"
+            )
+        for token, bias in self.logit_bias.items():
+            if math.isnan(bias) or bias == math.inf:
+                raise InvalidRequest(f"logit_bias[{token}] is {bias}", param="logit_bias")
+
+
+def check_bound(name: str, value: Any, *, param: str | None = None) -> None:
+    """Refuse a number outside its row of `BOUNDS`.
+
+    Raises:
+        InvalidRequest: not a number, not finite, not whole where it must be, or out of range.
+    """
+    bound = BOUNDS[name]
+    wanted = f"{'an integer' if bound.integer else 'a number'} from {bound.minimum:g} to {bound.maximum:g}"
+    kinds = (int,) if bound.integer else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not bound.minimum <= value <= bound.maximum:
+        raise InvalidRequest(f"{param or name} must be {wanted}, found {value!r:.40}", param=param or name)
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One of the most probable tokens at a position."""
+
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one generation, all true: prompt_tokens = cached_tokens + what was computed."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int  # prompt tokens whose KV was there already: held by the sequence or found in the prefix index
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One generated token. `text` holds whole characters only, so it may be empty."""
+
+    token_id: int
+    text: str
+    logprob: float | None = None  # of the model's own distribution, before temperature and truncation
+    top_logprobs: tuple[TopLogprob, ...] = ()
+    logit_gap: float | None = None  # raw logits: best minus second best, on a generation's first token
+    finish_reason: FinishReason | None = None  # on the last event only
+    usage: Usage | None = None  # on the last event only
+
+    @property
+    def finished(self) -> bool:
+        """Whether this is the last event of its generation."""
+        return self.finish_reason is not None

@@ -7,11 +7,9 @@
 namespace kvtape::kernels {
 namespace {
 
-#define KVTAPE_TABLE(isa)                                                                                             \
-  KernelTable {                                                                                                       \
-    #isa, isa::rms_norm, isa::rope_pairs, isa::rope_halves, isa::silu_mul, isa::quantize_rows, isa::matmul_q8_0,      \
-        isa::matmul_q4_0, isa::matmul_q4_1, isa::matmul_f32, isa::matmul_f16, isa::matmul_bf16, isa::attend,          \
-        isa::fold_states, isa::write_kv                                                                               \
+#define KVTAPE_TABLE(name) \
+  KernelTable {            \
+    .isa = #name,          \
   }
 
 const KernelTable kRef = KVTAPE_TABLE(ref);

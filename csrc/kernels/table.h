@@ -5,26 +5,10 @@
 #include <span>
 #include <string_view>
 
-#include "kernels/activation/silu_mul.h"
-#include "kernels/attention/attend.h"
-#include "kernels/linear/matmul.h"
-#include "kernels/linear/quantize_rows.h"
-#include "kernels/norm/rms_norm.h"
-#include "kernels/rope/rope.h"
-
 namespace kvtape::kernels {
 
 struct KernelTable {
   std::string_view isa;
-  RmsNorm* rms_norm;
-  Rope *rope_pairs, *rope_halves;
-  SiluMul* silu_mul;
-  QuantizeRows* quantize_rows;
-  MatmulQuantized *matmul_q8_0, *matmul_q4_0, *matmul_q4_1;
-  MatmulFloat *matmul_f32, *matmul_f16, *matmul_bf16;
-  Attend* attend;
-  FoldStates* fold_states;
-  WriteKv* write_kv;
 };
 
 // The tables this CPU can run, best first; `ref` is always the last.

@@ -7,9 +7,20 @@
 namespace kvtape::kernels {
 namespace {
 
-#define KVTAPE_TABLE(name) \
-  KernelTable {            \
-    .isa = #name,          \
+#define KVTAPE_TABLE(name)                       \
+  KernelTable {                                  \
+    .isa = #name,                                \
+    .rms_norm = name::rms_norm,                  \
+    .rope_pairs = name::rope_pairs,              \
+    .rope_halves = name::rope_halves,            \
+    .silu_mul = name::silu_mul,                  \
+    .quantize_rows = name::quantize_rows,        \
+    .matmul_q8_0 = name::matmul_q8_0,            \
+    .matmul_q4_0 = name::matmul_q4_0,            \
+    .matmul_q4_1 = name::matmul_q4_1,            \
+    .matmul_f32 = name::matmul_f32,              \
+    .matmul_f16 = name::matmul_f16,              \
+    .matmul_bf16 = name::matmul_bf16,            \
   }
 
 const KernelTable kRef = KVTAPE_TABLE(ref);

@@ -5,10 +5,27 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/activation/silu_mul.h"
+#include "kernels/linear/matmul.h"
+#include "kernels/linear/quantize_rows.h"
+#include "kernels/norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+
 namespace kvtape::kernels {
 
 struct KernelTable {
   std::string_view isa;
+  RmsNorm* rms_norm;
+  Rope* rope_pairs;
+  Rope* rope_halves;
+  SiluMul* silu_mul;
+  QuantizeRows* quantize_rows;
+  MatmulQuantized* matmul_q8_0;
+  MatmulQuantized* matmul_q4_0;
+  MatmulQuantized* matmul_q4_1;
+  MatmulFloat* matmul_f32;
+  MatmulFloat* matmul_f16;
+  MatmulFloat* matmul_bf16;
 };
 
 // The tables this CPU can run, best first; `ref` is always the last.

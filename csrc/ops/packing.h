@@ -1,0 +1,45 @@
+#pragma once
+// Weights in the layout of kernels/linear/matmul.h, made from the rows of a model file.
+
+#include <cstddef>
+#include <span>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "kernels/linear/matmul.h"
+#include "tensor/dtype.h"
+
+namespace kvtape::ops {
+
+using Lease = base::ThreadPool::Lease;
+
+class PackedWeights {
+ public:
+  PackedWeights() = default;
+
+  [[nodiscard]] tensor::DType dtype() const noexcept { return dtype_; }
+  [[nodiscard]] std::size_t n_rows() const noexcept { return n_rows_; }  // output dimension
+  [[nodiscard]] std::size_t n_cols() const noexcept { return n_cols_; }  // input dimension
+  [[nodiscard]] std::size_t n_bytes() const noexcept { return data_.size(); }
+  [[nodiscard]] kernels::PackedMatrix view() const noexcept { return {data_.data(), n_rows_, n_cols_}; }
+
+  // Whether the kernels for this type take int8 activations (Q8_0, Q4_0, Q4_1) or float ones.
+  [[nodiscard]] bool quantized() const noexcept { return tensor::info(dtype_).block_len > 1; }
+
+ private:
+  friend PackedWeights pack(Lease&, tensor::DType, std::size_t, std::size_t, std::span<const std::byte>);
+  tensor::DType dtype_ = tensor::DType::f32;
+  std::size_t n_rows_ = 0, n_cols_ = 0;
+  base::AlignedBuffer<std::byte> data_;
+};
+
+// rows: [n_rows, n_cols] as a model file holds them (tensor/quant_blocks.h), any alignment; tiles are packed in parallel.
+// Throws invalid_argument where a size is 0, n_cols is no multiple of the block length, or rows has another length.
+PackedWeights pack(Lease& lease, tensor::DType dtype, std::size_t n_rows, std::size_t n_cols,
+                   std::span<const std::byte> rows);
+
+// out[c] = w[row, c] in float32: d * q, d * (n - 8), d * n + m (two roundings), or the element itself. out: [n_cols]
+// Throws invalid_argument where row >= n_rows or out has another length.
+void dequantize_row(const PackedWeights& w, std::size_t row, std::span<float> out);
+
+}  // namespace kvtape::ops

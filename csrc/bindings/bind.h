@@ -6,5 +6,6 @@
 namespace kvtape::bindings {
 
 void bind_errors(pybind11::module_& m);
+void bind_ops(pybind11::module_& m);
 
 }  // namespace kvtape::bindings

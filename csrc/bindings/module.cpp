@@ -5,4 +5,5 @@
 PYBIND11_MODULE(_core, m) {
   m.doc() = "kvtape's native core; use it through the kvtape package.";
   kvtape::bindings::bind_errors(m);
+  kvtape::bindings::bind_ops(m);
 }

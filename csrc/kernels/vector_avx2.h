@@ -47,4 +47,22 @@ static inline __m256i first_lanes(size_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
 }
 
+// Four int8 columns of an activation row, to every row's 4 bytes of a packed weight group.
+static inline __m256i broadcast4(const int8_t* q) {
+  int32_t four;
+  memcpy(&four, q, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+// Writes 16 output rows of a tile, or as many as n_rows says where the tile is the last.
+static inline void store_rows(float* y, __m256 low, __m256 high, size_t n_rows) {
+  if (n_rows >= kTileRows) {
+    _mm256_storeu_ps(y, low);
+    _mm256_storeu_ps(y + 8, high);
+    return;
+  }
+  _mm256_maskstore_ps(y, first_lanes(n_rows < 8 ? n_rows : 8), low);
+  if (n_rows > 8) _mm256_maskstore_ps(y + 8, first_lanes(n_rows - 8), high);
+}
+
 }  // namespace kvtape::kernels

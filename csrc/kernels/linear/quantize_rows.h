@@ -1,14 +1,18 @@
 #pragma once
 // Activations to int8, by blocks of 32 columns of a row:
-//   d = max|x| / 127      q[i] = rint(x[i] * (127 / max|x|)), to nearest even      max|x| = 0 gives d = 0, q = 0
+//   d = max|x| / 127      q[i] = rint(x[i] * (127 / max|x|)), to nearest even: -127 .. 127, never -128
 //   sum = Σ q (exact)     s = d * float(sum)
-//   x: [n_rows, dim] with rows x_stride floats apart, dim a multiple of 32, finite
+// A block with max|x| < kMinAmax counts as zeros (d, s, sum, q = 0): below it d is subnormal and 127 / max|x| overflows.
+// A block with an infinity or a NaN has d = s = NaN and q, sum = 0, so that the outputs that read it are NaN.
+//   x: [n_rows, dim] with rows x_stride floats apart, dim a multiple of 32
 //   q: [n_rows, dim]; d, s, sum: [n_rows, dim / 32]
 
 #include <cstddef>
 #include <cstdint>
 
 namespace kvtape::kernels {
+
+static constexpr float kMinAmax = 0x1p-118f;
 
 struct QuantizedRows {
   std::int8_t* q;

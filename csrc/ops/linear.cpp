@@ -1,0 +1,113 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "kernels/numerics.h"
+
+namespace kvtape::ops {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using kernels::kBlockLen;
+using kernels::kTileRows;
+using tensor::DType;
+
+constexpr std::size_t kTokensPerTask = 8;    // of quantising rows
+constexpr std::size_t kTasksPerThread = 4;   // enough for a thread that lost its core for a while
+constexpr std::size_t kMaxTilesPerTask = 16;
+
+void check(const MatmulJob& job) {
+  const std::string shape = "[" + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
+  if (job.x->dim() != job.w->n_cols()) {
+    throw Error(ErrorCode::invalid_argument, "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape);
+  }
+  if (job.w->quantized() && !job.x->quantized()) {
+    throw Error(ErrorCode::invalid_argument, "x: has no int8 form, which w of type " +
+                                                 std::string(tensor::info(job.w->dtype()).name) + " needs");
+  }
+  if (job.x->n_tokens() > 1 && job.y_stride < job.w->n_rows()) {
+    throw Error(ErrorCode::invalid_argument, "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape);
+  }
+}
+
+void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
+  const kernels::MatmulRange range{row_begin, row_end, job.x->n_tokens(), job.y, job.y_stride};
+  const auto quantized = [&](kernels::MatmulQuantized* matmul) { matmul(job.w->view(), job.x->rows(), range); };
+  const auto floats = [&](kernels::MatmulFloat* matmul) { matmul(job.w->view(), job.x->x(), job.x->x_stride(), range); };
+  switch (job.w->dtype()) {
+    case DType::q8_0: return quantized(kernel.matmul_q8_0);
+    case DType::q4_0: return quantized(kernel.matmul_q4_0);
+    case DType::q4_1: return quantized(kernel.matmul_q4_1);
+    case DType::f32: return floats(kernel.matmul_f32);
+    case DType::f16: return floats(kernel.matmul_f16);
+    case DType::bf16: return floats(kernel.matmul_bf16);
+  }
+}
+
+std::size_t n_tiles(const MatmulJob& job) { return (job.w->n_rows() + kTileRows - 1) / kTileRows; }
+
+}  // namespace
+
+void ActivationBuffer::reserve(std::size_t n_tokens, std::size_t dim) {
+  const std::size_t n = n_tokens * dim;
+  q_.reserve_discard(n);
+  d_.reserve_discard(n / kBlockLen);
+  s_.reserve_discard(n / kBlockLen);
+  sum_.reserve_discard(n / kBlockLen);
+}
+
+void ActivationBuffer::set(Lease& lease, const kernels::KernelTable& kernel, const float* x, std::size_t x_stride,
+                           std::size_t n_tokens, std::size_t dim, bool quantize) {
+  if (n_tokens > 1 && x_stride < dim) {
+    throw Error(ErrorCode::invalid_argument, "x_stride: " + std::to_string(x_stride) + ", wanted at least " + std::to_string(dim));
+  }
+  if (quantize && dim % kBlockLen != 0) {
+    throw Error(ErrorCode::invalid_argument, "x: " + std::to_string(dim) + " columns, wanted a multiple of " + std::to_string(kBlockLen));
+  }
+  x_ = x;
+  x_stride_ = x_stride;
+  n_tokens_ = n_tokens;
+  dim_ = dim;
+  quantized_ = quantize;
+  if (!quantize) return;
+  reserve(n_tokens, dim);
+  rows_ = {q_.data(), d_.data(), s_.data(), sum_.data()};
+  const std::size_t n_blocks = dim / kBlockLen;
+  lease.parallel_for((n_tokens + kTokensPerTask - 1) / kTokensPerTask, [&](std::size_t task, std::size_t) {
+    const std::size_t begin = task * kTokensPerTask;
+    const std::size_t at = begin * n_blocks;
+    kernel.quantize_rows(x + begin * x_stride, x_stride, std::min(kTokensPerTask, n_tokens - begin), dim,
+                         {rows_.q + begin * dim, rows_.d + at, rows_.s + at, rows_.sum + at});
+  });
+}
+
+void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs) {
+  std::size_t all_tiles = 0;
+  for (const MatmulJob& job : jobs) {
+    check(job);
+    all_tiles += n_tiles(job);
+  }
+  // Whole tiles a task. A task never spans two jobs; which thread does it changes no bit.
+  const std::size_t share = all_tiles / (lease.n_threads() * kTasksPerThread);
+  const std::size_t tiles = std::clamp<std::size_t>(share, 1, kMaxTilesPerTask);
+  const auto n_tasks = [&](const MatmulJob& job) { return (n_tiles(job) + tiles - 1) / tiles; };
+  std::size_t all_tasks = 0;
+  for (const MatmulJob& job : jobs) all_tasks += n_tasks(job);
+  lease.parallel_for(all_tasks, [&](std::size_t task, std::size_t) {
+    const MatmulJob* job = jobs.data();
+    for (; task >= n_tasks(*job); ++job) task -= n_tasks(*job);
+    const std::size_t begin = task * tiles * kTileRows;
+    run_rows(kernel, *job, begin, std::min(job->w->n_rows(), begin + tiles * kTileRows));
+  });
+}
+
+void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x, float* y,
+            std::size_t y_stride) {
+  const MatmulJob job{&w, &x, y, y_stride};
+  matmul_many(lease, kernel, {&job, 1});
+}
+
+}  // namespace kvtape::ops

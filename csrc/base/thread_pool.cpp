@@ -5,17 +5,26 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #if defined(__linux__)
 #include <sched.h>
 #endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 
 #include "base/error.h"
 
 namespace kvtape::base {
 namespace {
+
+constexpr std::size_t kMaxThreads = 1024;
+
+std::atomic<ThreadPool*> shared_pool{nullptr};
 
 void cpu_relax() noexcept {
 #if defined(__x86_64__)
@@ -49,13 +58,14 @@ struct ThreadPool::State {
   std::condition_variable lease_turn;
   std::uint64_t next_ticket = 0, now_serving = 0;
 
-  // A section is announced by raising `section` (A); workers that leave it raise `n_left` (B).
-  std::atomic<std::uint64_t> section{0};
-  std::atomic<std::size_t> next_index{0};
-  std::atomic<std::size_t> n_left{0};
+  // A section is announced by raising `section` (A); workers that leave it raise `n_left` (B). The index that everybody
+  // claims from keeps its own cache line.
+  alignas(64) std::atomic<std::uint64_t> section{0};
   Body body = nullptr;
   void* context = nullptr;
   std::size_t n_items = 0;
+  alignas(64) std::atomic<std::size_t> next_index{0};
+  alignas(64) std::atomic<std::size_t> n_left{0};
 
   // Parking: workers sleep on `wake` while no lease wants them.
   std::mutex park_mutex;
@@ -88,6 +98,14 @@ struct ThreadPool::State {
     }
   }
 
+  void next_lease() {
+    {
+      std::lock_guard lock(lease_mutex);
+      ++now_serving;
+    }
+    lease_turn.notify_all();
+  }
+
   void claim(std::size_t worker) {
     for (;;) {
       const std::size_t index = next_index.fetch_add(1, std::memory_order_relaxed);
@@ -98,8 +116,18 @@ struct ThreadPool::State {
 };
 
 ThreadPool& ThreadPool::shared() {
+#if defined(__unix__) || defined(__APPLE__)
+  // The child of a fork has none of its parent's workers, and perhaps a lease that nobody will give back: it starts anew.
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr, std::memory_order_relaxed); });
+  (void)registered;
+#endif
+  ThreadPool* pool = shared_pool.load(std::memory_order_acquire);  // pairs with (C)
+  if (pool != nullptr) return *pool;
   // Never destroyed: worker threads may outlive static destructors of an embedding process.
-  static ThreadPool* pool = new ThreadPool();
+  ThreadPool* made = new ThreadPool();
+  if (shared_pool.compare_exchange_strong(pool, made, std::memory_order_acq_rel)) return *made;  // (C) publishes the pool
+  delete made;
   return *pool;
 }
 
@@ -116,7 +144,10 @@ ThreadPool::~ThreadPool() {
 }
 
 ThreadPool::Lease::Lease(ThreadPool& pool, std::size_t n_threads) : pool_(pool), n_threads_(n_threads) {
-  if (n_threads == 0) throw Error(ErrorCode::invalid_argument, "thread pool: n_threads is 0, wanted at least 1");
+  if (n_threads == 0 || n_threads > kMaxThreads) {
+    throw Error(ErrorCode::invalid_argument, std::string("n_threads: ") + std::to_string(n_threads) + ", wanted 1 to " +
+                                                 std::to_string(kMaxThreads));
+  }
   State& s = *pool_.state_;
   {
     std::unique_lock lock(s.lease_mutex);
@@ -124,13 +155,16 @@ ThreadPool::Lease::Lease(ThreadPool& pool, std::size_t n_threads) : pool_(pool),
     s.lease_turn.wait(lock, [&] { return s.now_serving == ticket; });
   }
   if (n_threads == 1) return;
-  {
+  try {
     std::lock_guard lock(s.park_mutex);
     while (s.workers.size() + 1 < n_threads) {
       const std::size_t worker = s.workers.size() + 1;
       s.workers.emplace_back([&s, worker] { s.work(worker); });
     }
     s.n_wanted.store(n_threads - 1, std::memory_order_release);
+  } catch (const std::system_error& error) {  // no more threads; those that did start stay parked
+    s.next_lease();
+    throw Error(ErrorCode::io, "thread pool: cannot start " + std::to_string(n_threads) + " threads: " + error.what());
   }
   s.wake.notify_all();
   spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == n_threads - 1; });
@@ -142,11 +176,7 @@ ThreadPool::Lease::~Lease() {
     s.n_wanted.store(0, std::memory_order_release);
     spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == 0; });
   }
-  {
-    std::lock_guard lock(s.lease_mutex);
-    ++s.now_serving;
-  }
-  s.lease_turn.notify_all();
+  s.next_lease();
 }
 
 void ThreadPool::Lease::run(std::size_t n, Body body, void* context) {

@@ -17,7 +17,8 @@ class ThreadPool {
 
   class Lease {
    public:
-    // Waits for the pool, in order of arrival. n_threads counts the caller.
+    // Waits for the pool, in order of arrival. n_threads counts the caller; 1 to 1024. A thread that holds a lease
+    // must not ask for another. Throws invalid_argument, or io where the system gives no more threads.
     Lease(ThreadPool& pool, std::size_t n_threads);
     ~Lease();
     Lease(const Lease&) = delete;
@@ -39,7 +40,8 @@ class ThreadPool {
     std::size_t n_threads_;
   };
 
-  static ThreadPool& shared();  // started on first lease with more than one thread, never at import
+  // Its threads start with the first lease for more than one, never at import. A forked child has a pool of its own.
+  static ThreadPool& shared();
 
   ThreadPool();
   ~ThreadPool();

@@ -20,7 +20,7 @@ constexpr std::size_t kTasksPerThread = 4;   // enough for a thread that lost it
 constexpr std::size_t kMaxTilesPerTask = 16;
 
 void check(const MatmulJob& job) {
-  const std::string shape = "[" + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
+  const std::string shape = std::string("[") + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
   if (job.x->dim() != job.w->n_cols()) {
     throw Error(ErrorCode::invalid_argument, "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape);
   }

@@ -90,7 +90,7 @@ struct ThreadPool::State {
           return section.load(std::memory_order_acquire) != seen || n_wanted.load(std::memory_order_acquire) < worker;
         });
         if (section.load(std::memory_order_acquire) == seen) break;  // lease over
-        ++seen;                                                     // pairs with (A)
+        ++seen;                                                      // pairs with (A)
         claim(worker);
         n_left.fetch_add(1, std::memory_order_release);  // (B) publishes this worker's writes; run() acquires it
       }
@@ -126,7 +126,8 @@ ThreadPool& ThreadPool::shared() {
   if (pool != nullptr) return *pool;
   // Never destroyed: worker threads may outlive static destructors of an embedding process.
   ThreadPool* made = new ThreadPool();
-  if (shared_pool.compare_exchange_strong(pool, made, std::memory_order_acq_rel)) return *made;  // (C) publishes the pool
+  if (shared_pool.compare_exchange_strong(pool, made, std::memory_order_acq_rel))
+    return *made;  // (C) publishes the pool
   delete made;
   return *pool;
 }

@@ -30,7 +30,11 @@ class ThreadPool {
     template <class F>
     void parallel_for(std::size_t n, F&& f) {
       using Function = std::remove_reference_t<F>;
-      run(n, [](void* context, std::size_t index, std::size_t worker) { (*static_cast<Function*>(context))(index, worker); },
+      run(
+          n,
+          [](void* context, std::size_t index, std::size_t worker) {
+            (*static_cast<Function*>(context))(index, worker);
+          },
           const_cast<std::remove_const_t<Function>*>(&f));
     }
 

@@ -60,9 +60,14 @@ void rope(Array<float>& x, const Array<std::int32_t>& positions, const Array<flo
     throw base::Error(base::ErrorCode::invalid_argument, "style: '" + std::string(style) + "', wanted pairs or halves");
   }
   const auto n_heads = static_cast<std::size_t>(x.shape(1)), head_dim = static_cast<std::size_t>(x.shape(2));
-  const kernels::RopeArgs args{.x = mutable_view(x).data(), .x_stride = n_heads * head_dim, .positions = positions.data(),
-                               .cos = cos.data(), .sin = sin.data(), .n_rows = static_cast<std::size_t>(x.shape(0)),
-                               .n_heads = n_heads, .head_dim = head_dim};
+  const kernels::RopeArgs args{.x = mutable_view(x).data(),
+                               .x_stride = n_heads * head_dim,
+                               .positions = positions.data(),
+                               .cos = cos.data(),
+                               .sin = sin.data(),
+                               .n_rows = static_cast<std::size_t>(x.shape(0)),
+                               .n_heads = n_heads,
+                               .head_dim = head_dim};
   const auto n_ctx = static_cast<std::size_t>(cos.shape(0));
   py::gil_scoped_release unlocked;
   Run run(isa, n_threads);
@@ -83,14 +88,16 @@ void quantize_rows(const Array<float>& x, Array<std::int8_t>& q, Array<float>& d
   require_shape(x, "x", {-1, -1});
   const py::ssize_t n_rows = x.shape(0), n_blocks = x.shape(1) / 32;
   if (x.shape(1) % 32 != 0) {
-    throw base::Error(base::ErrorCode::invalid_argument, "x: " + std::to_string(x.shape(1)) + " columns, wanted a multiple of 32");
+    throw base::Error(base::ErrorCode::invalid_argument,
+                      "x: " + std::to_string(x.shape(1)) + " columns, wanted a multiple of 32");
   }
   require_shape(q, "q", {n_rows, x.shape(1)});
   require_shape(d, "d", {n_rows, n_blocks});
   require_shape(s, "s", {n_rows, n_blocks});
   require_shape(sum, "sum", {n_rows, n_blocks});
   const auto dim = static_cast<std::size_t>(x.shape(1));
-  const kernels::QuantizedRows out{mutable_view(q).data(), mutable_view(d).data(), mutable_view(s).data(), mutable_view(sum).data()};
+  const kernels::QuantizedRows out{mutable_view(q).data(), mutable_view(d).data(), mutable_view(s).data(),
+                                   mutable_view(sum).data()};
   const float* from = x.data();
   py::gil_scoped_release unlocked;
   ops::table(isa).quantize_rows(from, dim, static_cast<std::size_t>(n_rows), dim, out);
@@ -141,14 +148,16 @@ void bind_ops(py::module_& m) {
 
   py::class_<ops::PackedWeights>(m, "PackedWeights")
       .def_property_readonly("dtype", [](const ops::PackedWeights& w) { return tensor::info(w.dtype()).name; })
-      .def_property_readonly("shape", [](const ops::PackedWeights& w) { return py::make_tuple(w.n_rows(), w.n_cols()); })
+      .def_property_readonly("shape",
+                             [](const ops::PackedWeights& w) { return py::make_tuple(w.n_rows(), w.n_cols()); })
       .def_property_readonly("n_bytes", &ops::PackedWeights::n_bytes)
-      .def("dequantize_row",
-           [](const ops::PackedWeights& w, std::size_t row, Array<float>& out) {
-             require_shape(out, "out", {-1});
-             ops::dequantize_row(w, row, mutable_view(out));
-           },
-           "row"_a, "out"_a.noconvert());
+      .def(
+          "dequantize_row",
+          [](const ops::PackedWeights& w, std::size_t row, Array<float>& out) {
+            require_shape(out, "out", {-1});
+            ops::dequantize_row(w, row, mutable_view(out));
+          },
+          "row"_a, "out"_a.noconvert());
   m.def("pack", pack, "rows"_a.noconvert(), py::kw_only(), "dtype"_a, "n_rows"_a, "n_cols"_a, "n_threads"_a);
   m.def("matmul", matmul, "w"_a, "x"_a.noconvert(), "out"_a.noconvert(), py::kw_only(), "isa"_a, "n_threads"_a);
 }

@@ -7,6 +7,7 @@
 namespace kvtape::kernels {
 namespace {
 
+// clang-format off: one entry a line
 #define KVTAPE_TABLE(name)                       \
   KernelTable {                                  \
     .isa = #name,                                \
@@ -22,6 +23,7 @@ namespace {
     .matmul_f16 = name::matmul_f16,              \
     .matmul_bf16 = name::matmul_bf16,            \
   }
+// clang-format on
 
 const KernelTable kRef = KVTAPE_TABLE(ref);
 #if defined(KVTAPE_HAVE_AVX2)

@@ -15,28 +15,33 @@ using kernels::kBlockLen;
 using kernels::kTileRows;
 using tensor::DType;
 
-constexpr std::size_t kTokensPerTask = 8;    // of quantising rows
-constexpr std::size_t kTasksPerThread = 4;   // enough for a thread that lost its core for a while
+constexpr std::size_t kTokensPerTask = 8;   // of quantising rows
+constexpr std::size_t kTasksPerThread = 4;  // enough for a thread that lost its core for a while
 constexpr std::size_t kMaxTilesPerTask = 16;
 
 void check(const MatmulJob& job) {
-  const std::string shape = std::string("[") + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
+  const std::string shape =
+      std::string("[") + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
   if (job.x->dim() != job.w->n_cols()) {
-    throw Error(ErrorCode::invalid_argument, "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape);
+    throw Error(ErrorCode::invalid_argument,
+                "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape);
   }
   if (job.w->quantized() && !job.x->quantized()) {
-    throw Error(ErrorCode::invalid_argument, "x: has no int8 form, which w of type " +
-                                                 std::string(tensor::info(job.w->dtype()).name) + " needs");
+    throw Error(ErrorCode::invalid_argument,
+                "x: has no int8 form, which w of type " + std::string(tensor::info(job.w->dtype()).name) + " needs");
   }
   if (job.x->n_tokens() > 1 && job.y_stride < job.w->n_rows()) {
-    throw Error(ErrorCode::invalid_argument, "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape);
+    throw Error(ErrorCode::invalid_argument,
+                "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape);
   }
 }
 
 void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
   const kernels::MatmulRange range{row_begin, row_end, job.x->n_tokens(), job.y, job.y_stride};
   const auto quantized = [&](kernels::MatmulQuantized* matmul) { matmul(job.w->view(), job.x->rows(), range); };
-  const auto floats = [&](kernels::MatmulFloat* matmul) { matmul(job.w->view(), job.x->x(), job.x->x_stride(), range); };
+  const auto floats = [&](kernels::MatmulFloat* matmul) {
+    matmul(job.w->view(), job.x->x(), job.x->x_stride(), range);
+  };
   switch (job.w->dtype()) {
     case DType::q8_0: return quantized(kernel.matmul_q8_0);
     case DType::q4_0: return quantized(kernel.matmul_q4_0);
@@ -62,10 +67,12 @@ void ActivationBuffer::reserve(std::size_t n_tokens, std::size_t dim) {
 void ActivationBuffer::set(Lease& lease, const kernels::KernelTable& kernel, const float* x, std::size_t x_stride,
                            std::size_t n_tokens, std::size_t dim, bool quantize) {
   if (n_tokens > 1 && x_stride < dim) {
-    throw Error(ErrorCode::invalid_argument, "x_stride: " + std::to_string(x_stride) + ", wanted at least " + std::to_string(dim));
+    throw Error(ErrorCode::invalid_argument,
+                "x_stride: " + std::to_string(x_stride) + ", wanted at least " + std::to_string(dim));
   }
   if (quantize && dim % kBlockLen != 0) {
-    throw Error(ErrorCode::invalid_argument, "x: " + std::to_string(dim) + " columns, wanted a multiple of " + std::to_string(kBlockLen));
+    throw Error(ErrorCode::invalid_argument,
+                "x: " + std::to_string(dim) + " columns, wanted a multiple of " + std::to_string(kBlockLen));
   }
   x_ = x;
   x_stride_ = x_stride;
@@ -104,8 +111,8 @@ void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<con
   });
 }
 
-void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x, float* y,
-            std::size_t y_stride) {
+void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x,
+            float* y, std::size_t y_stride) {
   const MatmulJob job{&w, &x, y, y_stride};
   matmul_many(lease, kernel, {&job, 1});
 }

@@ -53,7 +53,7 @@ struct MatmulJob {
 // Throws invalid_argument where w and x do not fit each other, or rows of y would overlap.
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs);
 
-void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x, float* y,
-            std::size_t y_stride);
+void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x,
+            float* y, std::size_t y_stride);
 
 }  // namespace kvtape::ops

@@ -104,15 +104,18 @@ float widen(DType dtype, const std::byte* element) {
 
 PackedWeights pack(Lease& lease, DType dtype, std::size_t n_rows, std::size_t n_cols, std::span<const std::byte> rows) {
   const tensor::DTypeInfo type = tensor::info(dtype);
-  const std::string what = "pack: " + std::string(type.name) + " [" + std::to_string(n_rows) + ", " + std::to_string(n_cols) + "]";
+  const std::string what =
+      "pack: " + std::string(type.name) + " [" + std::to_string(n_rows) + ", " + std::to_string(n_cols) + "]";
   if (n_rows == 0 || n_cols == 0 || n_cols % type.block_len != 0) {
-    throw Error(ErrorCode::invalid_argument, what + ", wanted n_rows above 0 and n_cols a multiple of " + std::to_string(type.block_len));
+    throw Error(ErrorCode::invalid_argument,
+                what + ", wanted n_rows above 0 and n_cols a multiple of " + std::to_string(type.block_len));
   }
   const std::size_t n_blocks = n_cols / type.block_len;
   std::size_t row_bytes = 0, n_bytes = 0;
-  if (__builtin_mul_overflow(n_blocks, type.block_bytes, &row_bytes) || __builtin_mul_overflow(n_rows, row_bytes, &n_bytes) ||
-      n_bytes != rows.size()) {
-    throw Error(ErrorCode::invalid_argument, what + ": rows has " + std::to_string(rows.size()) + " bytes, wanted " + std::to_string(n_bytes));
+  if (__builtin_mul_overflow(n_blocks, type.block_bytes, &row_bytes) ||
+      __builtin_mul_overflow(n_rows, row_bytes, &n_bytes) || n_bytes != rows.size()) {
+    throw Error(ErrorCode::invalid_argument,
+                what + ": rows has " + std::to_string(rows.size()) + " bytes, wanted " + std::to_string(n_bytes));
   }
   PackedWeights packed;
   packed.dtype_ = dtype;
@@ -133,10 +136,12 @@ PackedWeights pack(Lease& lease, DType dtype, std::size_t n_rows, std::size_t n_
 
 void dequantize_row(const PackedWeights& w, std::size_t row, std::span<float> out) {
   if (row >= w.n_rows()) {
-    throw Error(ErrorCode::invalid_argument, "row: " + std::to_string(row) + ", the weights have " + std::to_string(w.n_rows()) + " rows");
+    throw Error(ErrorCode::invalid_argument,
+                "row: " + std::to_string(row) + ", the weights have " + std::to_string(w.n_rows()) + " rows");
   }
   if (out.size() != w.n_cols()) {
-    throw Error(ErrorCode::invalid_argument, "out: length " + std::to_string(out.size()) + ", wanted " + std::to_string(w.n_cols()));
+    throw Error(ErrorCode::invalid_argument,
+                "out: length " + std::to_string(out.size()) + ", wanted " + std::to_string(w.n_cols()));
   }
   const tensor::DTypeInfo type = tensor::info(w.dtype());
   const std::size_t n_blocks = w.n_cols() / type.block_len;
@@ -144,7 +149,8 @@ void dequantize_row(const PackedWeights& w, std::size_t row, std::span<float> ou
   const std::byte* tile = w.view().data + row / kTileRows * n_blocks * packed_bytes;
   const std::size_t lane = row % kTileRows;
   if (!w.quantized()) {
-    for (std::size_t c = 0; c < n_blocks; ++c) out[c] = widen(w.dtype(), tile + c * packed_bytes + lane * type.block_bytes);
+    for (std::size_t c = 0; c < n_blocks; ++c)
+      out[c] = widen(w.dtype(), tile + c * packed_bytes + lane * type.block_bytes);
     return;
   }
   const BlockShape shape = block_shape(w.dtype());

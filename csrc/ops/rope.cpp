@@ -26,8 +26,9 @@ void rope(base::ThreadPool::Lease& lease, const kernels::KernelTable& kernel, Ro
   }
   for (std::size_t r = 0; r < args.n_rows; ++r) {
     if (args.positions[r] < 0 || static_cast<std::size_t>(args.positions[r]) >= n_ctx) {
-      throw Error(ErrorCode::invalid_argument, "positions[" + std::to_string(r) + "]: " + std::to_string(args.positions[r]) +
-                                                   ", wanted 0 to " + std::to_string(n_ctx) + " exclusive");
+      throw Error(ErrorCode::invalid_argument, "positions[" + std::to_string(r) +
+                                                   "]: " + std::to_string(args.positions[r]) + ", wanted 0 to " +
+                                                   std::to_string(n_ctx) + " exclusive");
     }
   }
   kernels::Rope* turn = style == RopeStyle::pairs ? kernel.rope_pairs : kernel.rope_halves;

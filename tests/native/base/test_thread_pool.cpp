@@ -38,8 +38,10 @@ void every_index_once() {
       std::vector<std::size_t> by_worker(n_threads);  // scratch that needs no lock
       std::atomic<bool> strange_worker = false;
       lease.parallel_for(n, [&](std::size_t index, std::size_t worker) {
-        if (worker >= n_threads) strange_worker = true;
-        else ++by_worker[worker];
+        if (worker >= n_threads)
+          strange_worker = true;
+        else
+          ++by_worker[worker];
         ++done[index];
       });
       CHECK(done == std::vector<int>(n, 1), "n = %zu, %zu threads", n, n_threads);

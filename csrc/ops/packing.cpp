@@ -113,7 +113,10 @@ PackedWeights pack(Lease& lease, DType dtype, std::size_t n_rows, std::size_t n_
   const std::size_t n_blocks = n_cols / type.block_len;
   std::size_t row_bytes = 0, n_bytes = 0;
   if (__builtin_mul_overflow(n_blocks, type.block_bytes, &row_bytes) ||
-      __builtin_mul_overflow(n_rows, row_bytes, &n_bytes) || n_bytes != rows.size()) {
+      __builtin_mul_overflow(n_rows, row_bytes, &n_bytes)) {
+    throw Error(ErrorCode::invalid_argument, what + " is more than 2^64 bytes");
+  }
+  if (n_bytes != rows.size()) {
     throw Error(ErrorCode::invalid_argument,
                 what + ": rows has " + std::to_string(rows.size()) + " bytes, wanted " + std::to_string(n_bytes));
   }

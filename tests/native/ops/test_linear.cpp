@@ -1,0 +1,147 @@
+// Several matrices over shared activations, and no allocation once the buffers are there.
+
+#include "ops/linear.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "check.h"
+#include "ops/table.h"
+
+namespace { std::atomic<std::size_t> n_allocations{0}; }  // namespace
+
+// Out of line, or the compiler pairs one of them with malloc or free and warns.
+__attribute__((noinline)) void* operator new(std::size_t n) {
+  ++n_allocations;
+  if (void* p = std::malloc(n)) return p;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+namespace {
+
+using namespace kvtape;
+using ops::ActivationBuffer;
+using ops::Lease;
+using ops::MatmulJob;
+using ops::PackedWeights;
+using tensor::DType;
+
+constexpr std::size_t kDim = 96;
+
+std::vector<float> ramp(std::size_t n) {
+  std::vector<float> x(n);
+  for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<float>(i * 37 % 101) / 50.0f - 1.0f;
+  return x;
+}
+
+PackedWeights weights(Lease& lease, DType dtype, std::size_t n_rows) {
+  const tensor::DTypeInfo type = tensor::info(dtype);
+  std::vector<std::byte> rows(n_rows * kDim / type.block_len * type.block_bytes);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    rows[i] = static_cast<std::byte>(i * 29 % 113);  // no f16 infinity or NaN
+  return ops::pack(lease, dtype, n_rows, kDim, rows);
+}
+
+// Jobs of different sizes and types in one section give what each gives alone; y has its own stride.
+void many_equals_one_by_one() {
+  base::ThreadPool pool;
+  for (const kernels::KernelTable* kernel : kernels::available()) {
+    for (std::size_t n_threads : {1, 2}) {
+      Lease lease(pool, n_threads);
+      for (std::size_t n_tokens : {1, 5}) {
+        const std::vector<float> x = ramp(n_tokens * (kDim + 3));
+        ActivationBuffer activations;
+        activations.set(lease, *kernel, x.data(), kDim + 3, n_tokens, kDim, true);
+        const PackedWeights w[] = {weights(lease, DType::q4_1, 700), weights(lease, DType::q8_0, 20),
+                                   weights(lease, DType::f16, 33), weights(lease, DType::q4_0, 16)};
+        std::vector<std::vector<float>> together, alone;
+        std::vector<MatmulJob> jobs;
+        for (const PackedWeights& matrix : w) {
+          const std::size_t y_stride = matrix.n_rows() + 5;
+          together.emplace_back(n_tokens * y_stride, -7.0f);
+          alone.emplace_back(n_tokens * y_stride, -7.0f);
+          ops::matmul(lease, *kernel, matrix, activations, alone.back().data(), y_stride);
+        }
+        for (std::size_t i = 0; i < std::size(w); ++i) {
+          jobs.push_back({&w[i], &activations, together[i].data(), w[i].n_rows() + 5});
+        }
+        ops::matmul_many(lease, *kernel, jobs);
+        CHECK(together == alone);
+        for (std::size_t i = 0; i < std::size(w); ++i) {
+          for (std::size_t t = 0; t < n_tokens; ++t) {
+            const float* row = together[i].data() + t * (w[i].n_rows() + 5);
+            CHECK(row[w[i].n_rows() - 1] != -7.0f && row[w[i].n_rows()] == -7.0f);
+          }
+        }
+      }
+    }
+  }
+}
+
+void allocates_nothing_once_it_has_room() {
+  base::ThreadPool pool;
+  Lease lease(pool, 2);
+  const PackedWeights w = weights(lease, DType::q4_1, 100);
+  const std::vector<float> x = ramp(8 * kDim);
+  std::vector<float> y(8 * 100);
+  ActivationBuffer activations;
+  activations.reserve(8, kDim);
+  const std::size_t before = n_allocations;
+  for (std::size_t n_tokens : {8, 1, 3, 8}) {
+    activations.set(lease, ops::table(), x.data(), kDim, n_tokens, kDim, true);
+    const MatmulJob jobs[] = {{&w, &activations, y.data(), 100}, {&w, &activations, y.data(), 100}};
+    ops::matmul_many(lease, ops::table(), std::span(jobs).first(1));
+    ops::matmul(lease, ops::table(), w, activations, y.data(), 100);
+  }
+  CHECK(n_allocations == before, "%zu more", n_allocations - before);
+}
+
+// Whether f throws invalid_argument with `part` in its message.
+template <class F>
+bool refused(const char* part, F f) {
+  try {
+    f();
+  } catch (const base::Error& error) {
+    return error.code() == base::ErrorCode::invalid_argument && std::strstr(error.what(), part) != nullptr;
+  }
+  return false;
+}
+
+void refuses_what_does_not_fit() {
+  base::ThreadPool pool;
+  Lease lease(pool, 1);
+  const kernels::KernelTable& kernel = ops::table();
+  const std::vector<float> x = ramp(4 * kDim);
+  std::vector<float> y(400);
+  const PackedWeights quantized = weights(lease, DType::q8_0, 20), floats = weights(lease, DType::f32, 20);
+  ActivationBuffer activations;
+  const auto run = [&](const PackedWeights& w, std::size_t y_stride) {
+    ops::matmul(lease, kernel, w, activations, y.data(), y_stride);
+  };
+  activations.set(lease, kernel, x.data(), kDim, 4, kDim, false);
+  CHECK(!refused("", [&] { run(floats, 20); }));
+  CHECK(refused("x: has no int8 form, which w of type Q8_0 needs", [&] { run(quantized, 20); }));
+  CHECK(refused("y_stride: 19, wanted at least the rows of w: [20, 96]", [&] { run(floats, 19); }));
+  activations.set(lease, kernel, x.data(), 64, 4, 64, true);
+  CHECK(refused("x: 64 columns, wanted those of w: [20, 96]", [&] { run(quantized, 20); }));
+  CHECK(refused("x: 48 columns, wanted a multiple of 32",
+                [&] { activations.set(lease, kernel, x.data(), 48, 4, 48, true); }));
+  CHECK(refused("x_stride: 95, wanted at least 96",
+                [&] { activations.set(lease, kernel, x.data(), 95, 2, kDim, true); }));
+}
+
+}  // namespace
+
+int main() {
+  many_equals_one_by_one();
+  allocates_nothing_once_it_has_room();
+  refuses_what_does_not_fit();
+  return kvtape::test::failures();
+}

@@ -69,7 +69,5 @@ class PackedWeights:
 def pack(rows: NDArray[np.uint8], *, dtype: str, n_rows: int, n_cols: int, n_threads: int) -> PackedWeights:
     """rows: [n_bytes]"""
 
-def matmul(
-    w: PackedWeights, x: NDArray[np.float32], out: NDArray[np.float32], *, isa: str, n_threads: int
-) -> None:
+def matmul(w: PackedWeights, x: NDArray[np.float32], out: NDArray[np.float32], *, isa: str, n_threads: int) -> None:
     """x: [n_tokens, n_cols]; out: [n_tokens, n_rows]"""

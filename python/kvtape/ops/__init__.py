@@ -1,7 +1,7 @@
 """The native core's operations on numpy arrays: what the engine runs, one at a time, for tests and for curiosity.
 
-Every function takes `isa` (one of `_core.available_isas()`; None: the one in use) and, where rows can be split, `n_threads`.
-Neither changes a bit of the answer.
+Every function takes `isa` (one of `_core.available_isas()`; None: the one in use) and, where rows can be split,
+`n_threads`. Neither changes a bit of the answer.
 """
 
 from __future__ import annotations

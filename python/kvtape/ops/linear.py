@@ -31,7 +31,10 @@ def quantize_rows(x: NDArray[np.float32], *, isa: str | None = None) -> Quantize
     """
     blocks = (*x.shape[:-1], x.shape[-1] // 32)
     rows = QuantizedRows(
-        np.empty(x.shape, np.int8), np.empty(blocks, np.float32), np.empty(blocks, np.float32), np.empty(blocks, np.int32)
+        np.empty(x.shape, np.int8),
+        np.empty(blocks, np.float32),
+        np.empty(blocks, np.float32),
+        np.empty(blocks, np.int32),
     )
     _core.quantize_rows(x, *rows, isa=isa or "")
     return rows

@@ -41,7 +41,8 @@ def test_scores_depend_on_the_distance_only(isa, style, rng):
 
     def score(q_position, k_position):
         turned = (
-            rope(x, np.array([p], np.int32), cos, sin, style=style, isa=isa) for x, p in ((q, q_position), (k, k_position))
+            rope(x, np.array([p], np.int32), cos, sin, style=style, isa=isa)
+            for x, p in ((q, q_position), (k, k_position))
         )
         return float(np.vdot(*(x.astype(np.float64) for x in turned)))
 

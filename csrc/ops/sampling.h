@@ -1,0 +1,92 @@
+#pragma once
+// From one row of logits to a token: one fixed chain, with the same answer on every instruction set.
+//
+//  1. logit bias      l[id] += bias, entry by entry; -inf bans a token
+//  2. penalties       for each distinct token of the last repeat_last_n of `recent` (0: of all), which is there n times:
+//                     l = l > 0 ? l / repeat_penalty : l * repeat_penalty; l = (l - n * frequency_penalty) - presence_penalty
+//  3. mask            l[id] = -inf where the bit of id is clear
+//     From here NaN counts as -inf, and a token at -inf cannot be drawn. If some are at +inf, those share all probability.
+//  4. temperature     0 (or so small that 1 / temperature overflows): the largest l wins, the lowest id among equals
+//                     else w = exp((l - max l) / temperature), the probability but for a factor
+//     "In order" below is: larger l first, lower id among equals.
+//  5. top_k           the first top_k in order; 0 is off
+//  6. top_p           of those, the shortest beginning in order whose w sum to at least top_p * (sum of w of step 5's set),
+//                     at least one token; 1 is off
+//  7. min_p           of those, w >= min_p, which is probability >= min_p * the largest probability; 0 is off
+//  8. draw            u = uniform(seed, choice, draw); walking what is left by ascending id, the first token whose
+//                     cumulative w exceeds u * (sum of w)
+// Sums of w run over float32 values in fixed order: see exp_weights.h for runs, float64 across and inside the run that is
+// walked. Log-probabilities and the gap are those of the logits as they came, before step 1.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "kernels/table.h"
+
+namespace kvtape::ops {
+
+struct LogitBias {
+  std::int32_t token;
+  float bias;
+};
+
+struct SamplingParams {  // the fields of kvtape.types.SamplingParams that choose a token
+  float temperature = 0.0f;
+  std::size_t top_k = 0;
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  float repeat_penalty = 1.0f;
+  std::size_t repeat_last_n = 64;
+  float frequency_penalty = 0.0f;
+  float presence_penalty = 0.0f;
+  std::span<const LogitBias> logit_bias = {};
+  std::uint64_t seed = 0;
+  std::uint64_t choice = 0;
+  bool logprobs = false;
+  std::size_t top_logprobs = 0;
+};
+
+struct SamplingContext {                       // what changes from token to token
+  std::span<const std::int32_t> recent = {};   // token ids so far, prompt included, oldest first
+  std::span<const std::uint64_t> mask = {};    // bit id % 64 of word id / 64: the token is allowed; empty: all are
+  std::uint64_t draw = 0;                      // index of this token in its generation
+  bool logit_gap = false;                      // whether the gap is wanted
+};
+
+struct TokenLogprob {
+  std::int32_t token;
+  float logprob;
+};
+
+struct SampleResult {
+  std::int32_t token;
+  float logprob = 0.0f;                      // where params.logprobs
+  std::span<const TokenLogprob> top = {};    // the top_logprobs best in order; valid until the scratch is used again
+  float logit_gap = 0.0f;                    // where wanted: best minus second best raw logit; 0 if both are infinite
+};
+
+// Working memory of sample(); grows to the largest vocabulary it has seen, then nothing is allocated.
+class SamplingScratch {
+ public:
+  SamplingScratch();
+  ~SamplingScratch();
+  SamplingScratch(SamplingScratch&&) noexcept;
+  SamplingScratch& operator=(SamplingScratch&&) noexcept;
+
+  struct Buffers;
+  [[nodiscard]] Buffers& buffers() noexcept { return *buffers_; }
+
+ private:
+  std::unique_ptr<Buffers> buffers_;
+};
+
+// Chooses a token from logits: [vocab_size], vocab_size > 0. Nothing where no token is left to be drawn.
+// Throws Error{invalid_argument} for a token id outside the vocabulary, or a mask of the wrong length.
+[[nodiscard]] std::optional<SampleResult> sample(const kernels::KernelTable& table, std::span<const float> logits,
+                                                 const SamplingParams& params, const SamplingContext& context,
+                                                 SamplingScratch& scratch);
+
+}  // namespace kvtape::ops

@@ -6,6 +6,9 @@ kvtape_kernel(linear quantize_rows ref avx2)
 kvtape_kernel(linear matmul_q8_0 ref avx2)
 kvtape_kernel(linear matmul_q4 ref avx2)
 kvtape_kernel(linear matmul_float ref avx2)
+kvtape_kernel(attention attend ref avx2)
+kvtape_kernel(attention fold_states ref avx2)
+kvtape_kernel(attention write_kv ref avx2)
 
 # GCC 12 turns the int16 sums of these two around and then runs out of registers: 1.5 times the time without the flags.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND avx2 IN_LIST KVTAPE_ISAS)

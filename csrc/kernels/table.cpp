@@ -22,6 +22,9 @@ namespace {
     .matmul_f32 = name::matmul_f32,              \
     .matmul_f16 = name::matmul_f16,              \
     .matmul_bf16 = name::matmul_bf16,            \
+    .attend = name::attend,                      \
+    .fold_states = name::fold_states,            \
+    .write_kv = name::write_kv,                  \
   }
 // clang-format on
 

@@ -6,6 +6,9 @@
 #include <string_view>
 
 #include "kernels/activation/silu_mul.h"
+#include "kernels/attention/attend.h"
+#include "kernels/attention/fold_states.h"
+#include "kernels/attention/write_kv.h"
 #include "kernels/linear/matmul.h"
 #include "kernels/linear/quantize_rows.h"
 #include "kernels/norm/rms_norm.h"
@@ -26,6 +29,9 @@ struct KernelTable {
   MatmulFloat* matmul_f32;
   MatmulFloat* matmul_f16;
   MatmulFloat* matmul_bf16;
+  Attend* attend;
+  FoldStates* fold_states;
+  WriteKv* write_kv;
 };
 
 // The tables this CPU can run, best first; `ref` is always the last.

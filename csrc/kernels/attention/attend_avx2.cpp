@@ -1,0 +1,212 @@
+// Rows are worked on in blocks of up to 6 that share every load and conversion of K and V: 12 accumulators of 8 lanes.
+//
+// A row over a partition costs 2 * 128 * head_dim FMAs, 16 exponentials of 8 lanes, and 512 * head_dim bytes of KV, shared
+// with the other rows that the caller brings. With 3 rows (one token of a 3-fold grouped model) that is 1.5 FMAs a byte,
+// about what one core's share of memory delivers, so decode is bound by memory. With 6 rows and more a block's inner loops
+// do 12 FMAs for 2 conversions and 6 broadcasts, and the two FMA ports are the bound; the KV of a partition
+// (64 KiB at most) comes from L1 or L2 for every block but the first.
+
+#include "kernels/attention/attend.h"
+
+#include <immintrin.h>
+
+#include "kernels/numerics.h"
+#include "kernels/vector_avx2.h"
+
+namespace kvtape::kernels::avx2 {
+namespace {
+
+constexpr std::size_t kBlockRows = 6;
+
+struct Block {  // rows that see something of one partition
+  std::size_t n_rows = 0;
+  std::size_t row[kBlockRows];        // index into the caller's rows
+  const float* q[kBlockRows];         // [head_dim] each
+  std::size_t n_visible[kBlockRows];
+  std::size_t least = kPartitionLen, most = 0;  // of n_visible
+  alignas(32) float p[kBlockRows][kPartitionLen];  // scores, then their exponentials
+  alignas(32) float m[8], l[8];       // of the partition
+  alignas(32) float keep[8], add[8];  // factors of the state's o and of the partition's o
+  bool was_empty[kBlockRows];         // the state: the partition's o is taken as it is
+};
+
+// p[r][0 .. 8 C) = scale * q[r] . k, for R rows and 8 C positions. k: the tile at the first of them.
+template <std::size_t R, std::size_t C>
+inline void score_chunk(const float* const* q, const std::uint16_t* k, std::size_t head_dim, std::size_t block_size,
+                        float scale, float* p) noexcept {
+  __m256 acc[R][C];
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_setzero_ps();
+  }
+  for (std::size_t d = 0; d < head_dim; ++d, k += block_size) {
+    if constexpr (C > R) {  // few rows: keep the rows' q in registers
+      __m256 qd[R];
+      for (std::size_t r = 0; r < R; ++r) qd[r] = _mm256_broadcast_ss(q[r] + d);
+      for (std::size_t c = 0; c < C; ++c) {
+        const __m256 kd = load8_f16(k + 8 * c);
+        for (std::size_t r = 0; r < R; ++r) acc[r][c] = _mm256_fmadd_ps(qd[r], kd, acc[r][c]);
+      }
+    } else {
+      __m256 kd[C];
+      for (std::size_t c = 0; c < C; ++c) kd[c] = load8_f16(k + 8 * c);
+      for (std::size_t r = 0; r < R; ++r) {
+        const __m256 qd = _mm256_broadcast_ss(q[r] + d);
+        for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(qd, kd[c], acc[r][c]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t c = 0; c < C; ++c) {
+      _mm256_store_ps(p + r * kPartitionLen + 8 * c, _mm256_mul_ps(acc[r][c], _mm256_set1_ps(scale)));
+    }
+  }
+}
+
+inline float max8(__m256 x) noexcept {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Scores to exponentials, with their maximum and sum. Scores past n_visible become -inf, so they add +0 to the lanes.
+inline void softmax_row(float* p, std::size_t n_visible, float* m_out, float* l_out) noexcept {
+  const std::size_t end = (n_visible + kReduceLanes - 1) / kReduceLanes * kReduceLanes;
+  const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
+  for (std::size_t j = end - kReduceLanes; j < end; j += 8) {
+    const std::size_t n = n_visible <= j ? 0 : n_visible - j;
+    const __m256 seen = _mm256_castsi256_ps(first_lanes(n < 8 ? n : 8));
+    _mm256_store_ps(p + j, _mm256_blendv_ps(lowest, _mm256_load_ps(p + j), seen));
+  }
+  __m256 most = lowest;
+  for (std::size_t j = 0; j < end; j += 8) most = _mm256_max_ps(_mm256_load_ps(p + j), most);
+  const float m = max8(most) + 0.0f;
+  __m256 low = _mm256_setzero_ps(), high = low;
+  for (std::size_t j = 0; j < end; j += 16) {
+    const __m256 p_low = exp8(_mm256_sub_ps(_mm256_load_ps(p + j), _mm256_set1_ps(m)));
+    const __m256 p_high = exp8(_mm256_sub_ps(_mm256_load_ps(p + j + 8), _mm256_set1_ps(m)));
+    low = _mm256_add_ps(low, p_low);
+    high = _mm256_add_ps(high, p_high);
+    _mm256_store_ps(p + j, p_low);
+    _mm256_store_ps(p + j + 8, p_high);
+  }
+  *m_out = m;
+  *l_out = reduce16(low, high);
+}
+
+// Folds m and l of the block's rows into the state, and leaves what value_chunk needs to fold o.
+inline void fold_sums(Block& block, const AttentionState& state) noexcept {
+  alignas(32) float m_state[8] = {}, l_state[8] = {};
+  for (std::size_t r = 0; r < block.n_rows; ++r) {
+    m_state[r] = state.m[block.row[r]];
+    l_state[r] = state.l[block.row[r]];
+  }
+  const __m256 m_a = _mm256_load_ps(m_state), m_b = _mm256_load_ps(block.m), l_a = _mm256_load_ps(l_state);
+  const __m256 m = _mm256_max_ps(m_b, m_a);
+  const __m256 x = exp8(_mm256_sub_ps(m_a, m)), y = exp8(_mm256_sub_ps(m_b, m));
+  _mm256_store_ps(block.keep, x);
+  _mm256_store_ps(block.add, y);
+  _mm256_store_ps(m_state, m);
+  alignas(32) float l[8];
+  _mm256_store_ps(l, _mm256_fmadd_ps(_mm256_load_ps(block.l), y, _mm256_mul_ps(l_a, x)));
+  for (std::size_t r = 0; r < block.n_rows; ++r) {
+    const bool empty = block.was_empty[r] = l_state[r] == 0.0f;
+    state.m[block.row[r]] = empty ? block.m[r] : m_state[r];
+    state.l[block.row[r]] = empty ? block.l[r] : l[r];
+  }
+}
+
+// Elements [d, d + 8 C) of the rows' o.
+template <std::size_t R, std::size_t C>
+inline void value_chunk(const Block& block, const AttendArgs& args, const std::uint16_t* const* v_tiles,
+                        std::size_t d) noexcept {
+  __m256 acc[R][C];
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_setzero_ps();
+  }
+  for (std::size_t begin = 0; begin < block.least; begin += args.block_size) {
+    const std::size_t n = block.least - begin < args.block_size ? block.least - begin : args.block_size;
+    const std::uint16_t* v = v_tiles[begin / args.block_size] + d;
+    const float* p = block.p[0] + begin;
+    for (std::size_t j = 0; j < n; ++j, v += args.head_dim, ++p) {
+      if constexpr (C > R) {
+        __m256 pj[R];
+        for (std::size_t r = 0; r < R; ++r) pj[r] = _mm256_broadcast_ss(p + r * kPartitionLen);
+        for (std::size_t c = 0; c < C; ++c) {
+          const __m256 vj = load8_f16(v + 8 * c);
+          for (std::size_t r = 0; r < R; ++r) acc[r][c] = _mm256_fmadd_ps(pj[r], vj, acc[r][c]);
+        }
+      } else {
+        __m256 vj[C];
+        for (std::size_t c = 0; c < C; ++c) vj[c] = load8_f16(v + 8 * c);
+        for (std::size_t r = 0; r < R; ++r) {
+          const __m256 pj = _mm256_broadcast_ss(p + r * kPartitionLen);
+          for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(pj, vj[c], acc[r][c]);
+        }
+      }
+    }
+  }
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t j = block.least; j < block.n_visible[r]; ++j) {  // on the diagonal only
+      const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim + d;
+      const __m256 pj = _mm256_broadcast_ss(block.p[r] + j);
+      for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(pj, load8_f16(v + 8 * c), acc[r][c]);
+    }
+    float* o = args.state.o + block.row[r] * args.head_dim + d;
+    for (std::size_t c = 0; c < C; ++c) {
+      if (!block.was_empty[r]) {
+        const __m256 kept = _mm256_mul_ps(_mm256_loadu_ps(o + 8 * c), _mm256_set1_ps(block.keep[r]));
+        acc[r][c] = _mm256_fmadd_ps(acc[r][c], _mm256_set1_ps(block.add[r]), kept);
+      }
+      _mm256_storeu_ps(o + 8 * c, acc[r][c]);
+    }
+  }
+}
+
+template <std::size_t R>
+void attend_block(Block& block, const AttendArgs& args, const std::uint16_t* const* k_tiles,
+                  const std::uint16_t* const* v_tiles) noexcept {
+  constexpr std::size_t kScoreVectors = R <= 3 ? 4 : 2;  // a chunk of 32 or 16 positions never crosses a tile's end
+  for (std::size_t j = 0; j < block.most; j += 8 * kScoreVectors) {
+    const std::uint16_t* k = k_tiles[j / args.block_size] + j % args.block_size;
+    score_chunk<R, kScoreVectors>(block.q, k, args.head_dim, args.block_size, args.scale, block.p[0] + j);
+  }
+  for (std::size_t r = 0; r < R; ++r) softmax_row(block.p[r], block.n_visible[r], block.m + r, block.l + r);
+  fold_sums(block, args.state);
+  constexpr std::size_t kValueVectors = R == 1 ? 8 : R <= 3 ? 4 : 2;
+  std::size_t d = 0;
+  for (; d + 8 * kValueVectors <= args.head_dim; d += 8 * kValueVectors) {
+    value_chunk<R, kValueVectors>(block, args, v_tiles, d);
+  }
+  for (; d < args.head_dim; d += 8) value_chunk<R, 1>(block, args, v_tiles, d);
+}
+
+using AttendBlock = void(Block&, const AttendArgs&, const std::uint16_t* const*, const std::uint16_t* const*) noexcept;
+constexpr AttendBlock* kAttendBlock[kBlockRows] = {attend_block<1>, attend_block<2>, attend_block<3>,
+                                                   attend_block<4>, attend_block<5>, attend_block<6>};
+
+}  // namespace
+
+void attend(const AttendArgs& args) noexcept {
+  const std::size_t tiles_per_partition = kPartitionLen / args.block_size;
+  for (std::size_t i = 0; i < args.n_partitions; ++i) {
+    const std::int32_t* n_visible = args.n_visible + i * args.n_rows;
+    const std::uint16_t* const* k_tiles = args.k_tiles + i * tiles_per_partition;
+    const std::uint16_t* const* v_tiles = args.v_tiles + i * tiles_per_partition;
+    std::size_t r = 0;
+    while (r < args.n_rows) {
+      Block block;
+      for (; r < args.n_rows && block.n_rows < kBlockRows; ++r) {
+        const auto n = static_cast<std::size_t>(n_visible[r]);
+        if (n == 0) continue;
+        block.row[block.n_rows] = r;
+        block.q[block.n_rows] = args.q[r];
+        block.n_visible[block.n_rows++] = n;
+        if (n < block.least) block.least = n;
+        if (n > block.most) block.most = n;
+      }
+      if (block.n_rows > 0) kAttendBlock[block.n_rows - 1](block, args, k_tiles, v_tiles);
+    }
+  }
+}
+
+}  // namespace kvtape::kernels::avx2

@@ -1,0 +1,65 @@
+#include "kernels/attention/attend.h"
+
+#include "kernels/numerics.h"
+#include "tensor/half.h"
+
+namespace kvtape::kernels::ref {
+namespace {
+
+struct Partition {
+  const std::uint16_t* const* k_tiles;
+  const std::uint16_t* const* v_tiles;
+  std::size_t head_dim, block_size, n_visible;
+
+  float k(std::size_t j, std::size_t d) const noexcept {
+    return tensor::f16_to_f32(k_tiles[j / block_size][d * block_size + j % block_size]);
+  }
+  float v(std::size_t j, std::size_t d) const noexcept {
+    return tensor::f16_to_f32(v_tiles[j / block_size][j % block_size * head_dim + d]);
+  }
+};
+
+// The state of one row over one partition; o: [head_dim].
+void attend_partition(const float* q, float scale, const Partition& part, float* m_out, float* l_out, float* o) noexcept {
+  float p[kPartitionLen];
+  float m = -__builtin_inff();
+  for (std::size_t j = 0; j < part.n_visible; ++j) {
+    float acc = 0.0f;
+    for (std::size_t d = 0; d < part.head_dim; ++d) acc = __builtin_fmaf(q[d], part.k(j, d), acc);
+    p[j] = acc * scale;
+    m = p[j] > m ? p[j] : m;
+  }
+  m = m + 0.0f;
+  float lanes[kReduceLanes] = {};
+  for (std::size_t j = 0; j < part.n_visible; ++j) {
+    p[j] = exp_f32(p[j] - m);
+    lanes[j % kReduceLanes] = lanes[j % kReduceLanes] + p[j];
+  }
+  for (std::size_t d = 0; d < part.head_dim; ++d) {
+    float acc = 0.0f;
+    for (std::size_t j = 0; j < part.n_visible; ++j) acc = __builtin_fmaf(p[j], part.v(j, d), acc);
+    o[d] = acc;
+  }
+  *m_out = m;
+  *l_out = reduce_lanes(lanes);
+}
+
+}  // namespace
+
+void attend(const AttendArgs& args) noexcept {
+  const std::size_t tiles_per_partition = kPartitionLen / args.block_size;
+  for (std::size_t r = 0; r < args.n_rows; ++r) {
+    const AttentionState state{args.state.m + r, args.state.l + r, args.state.o + r * args.head_dim};
+    for (std::size_t i = 0; i < args.n_partitions; ++i) {
+      const auto n_visible = static_cast<std::size_t>(args.n_visible[i * args.n_rows + r]);
+      if (n_visible == 0) continue;
+      const Partition part{args.k_tiles + i * tiles_per_partition, args.v_tiles + i * tiles_per_partition, args.head_dim,
+                           args.block_size, n_visible};
+      float m, l, o[kMaxHeadDim];
+      attend_partition(args.q[r], args.scale, part, &m, &l, o);
+      fold_states(state, {&m, &l, o}, 1, args.head_dim);
+    }
+  }
+}
+
+}  // namespace kvtape::kernels::ref

@@ -1,0 +1,28 @@
+#include "kernels/attention/fold_states.h"
+
+#include "kernels/numerics.h"
+
+namespace kvtape::kernels::ref {
+
+void fold_states(const AttentionState& into, const AttentionState& from, std::size_t n_rows,
+                 std::size_t head_dim) noexcept {
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    if (from.l[r] == 0.0f) continue;
+    float* o = into.o + r * head_dim;
+    const float* o_from = from.o + r * head_dim;
+    if (into.l[r] == 0.0f) {
+      into.m[r] = from.m[r];
+      into.l[r] = from.l[r];
+      for (std::size_t d = 0; d < head_dim; ++d) o[d] = o_from[d];
+      continue;
+    }
+    const float m = from.m[r] > into.m[r] ? from.m[r] : into.m[r];
+    const float x = exp_f32(into.m[r] - m);
+    const float y = exp_f32(from.m[r] - m);
+    into.m[r] = m;
+    into.l[r] = __builtin_fmaf(from.l[r], y, into.l[r] * x);
+    for (std::size_t d = 0; d < head_dim; ++d) o[d] = __builtin_fmaf(o_from[d], y, o[d] * x);
+  }
+}
+
+}  // namespace kvtape::kernels::ref

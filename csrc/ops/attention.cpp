@@ -1,0 +1,310 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/error.h"
+#include "kernels/numerics.h"
+
+namespace kvtape::ops {
+namespace {
+
+using kernels::kPartitionGroup;
+using kernels::kPartitionLen;
+
+// Queries (a row's heads of one KV head) that go through the KV together. Eight full register blocks of the AVX2 kernel;
+// by then a partition has been used often enough that fetching it no longer counts.
+constexpr std::size_t kTileQueries = 48;
+constexpr std::size_t kMaxTileQueries = 64;
+
+// States that are kept at a time; longer batches are done in waves. 16 MiB, against the L3 of a server core or two.
+constexpr std::size_t kMaxStateFloats = std::size_t{4} << 20;
+
+constexpr std::size_t kGroupLen = kPartitionLen * kPartitionGroup;
+
+struct Row {
+  std::size_t index;     // in q and out
+  std::size_t position;
+};
+
+// Rows [row_begin, row_end) of the wave over partitions [part_begin, part_end) of one group and one KV head.
+struct Task {
+  std::size_t kv_head, row_begin, row_end, part_begin, part_end;
+  const std::int32_t* blocks;
+};
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw base::Error(base::ErrorCode::invalid_argument, "attention: " + message);
+}
+
+void check_pool(const KvPool& pool, std::size_t layer) {
+  const KvLayout& layout = pool.layout;
+  if (layout.head_dim == 0 || layout.head_dim % 8 != 0 || layout.head_dim > kernels::kMaxHeadDim) {
+    refuse("head_dim is " + std::to_string(layout.head_dim) + ", wanted a multiple of 8, at most 256");
+  }
+  if (layout.block_size != 32 && layout.block_size != 64 && layout.block_size != 128) {
+    refuse("block_size is " + std::to_string(layout.block_size) + ", wanted 32, 64 or 128");
+  }
+  if (layer >= layout.n_layers) {
+    refuse("layer " + std::to_string(layer) + " of a pool of " + std::to_string(layout.n_layers) + " layers");
+  }
+}
+
+void check_span(const KvPool& pool, const AttentionSpan& span) {
+  if (span.first_position < 0) refuse("first_position is " + std::to_string(span.first_position) + ", wanted at least 0");
+  const std::size_t end = static_cast<std::size_t>(span.first_position) + span.n_rows;
+  const std::size_t covered = span.blocks.size() * pool.layout.block_size;
+  if (covered < end || covered < span.shared_len) {
+    refuse("the block table covers " + std::to_string(covered) + " positions, wanted " +
+           std::to_string(std::max(end, span.shared_len)));
+  }
+  for (const std::int32_t id : span.blocks) {
+    if (id < 0 || static_cast<std::size_t>(id) >= pool.n_blocks) {
+      refuse("block id " + std::to_string(id) + " of a pool of " + std::to_string(pool.n_blocks) + " blocks");
+    }
+  }
+}
+
+}  // namespace
+
+struct AttentionScratch::Buffers {
+  base::AlignedBuffer<float> m, l, o;  // states of a wave: [n_kv_heads, n_groups, n_queries], o with head_dim
+  std::vector<Row> rows;               // of the wave
+  std::vector<AttentionSpan> spans;    // of the wave: first_row indexes rows
+  std::vector<Task> shared, own, fold;
+};
+
+AttentionScratch::AttentionScratch() : buffers_(std::make_unique<Buffers>()) {}
+AttentionScratch::~AttentionScratch() = default;
+AttentionScratch::AttentionScratch(AttentionScratch&&) noexcept = default;
+AttentionScratch& AttentionScratch::operator=(AttentionScratch&&) noexcept = default;
+
+namespace {
+
+class Wave {
+ public:
+  Wave(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const AttentionQueries& queries,
+       AttentionScratch::Buffers& buffers)
+      : table_(table),
+        pool_(pool),
+        layout_(pool.layout),
+        queries_(queries),
+        buffers_(buffers),
+        layer_offset_(layer * layout_.layer_elems()),
+        heads_per_kv_(queries.n_heads / layout_.n_kv_heads),
+        tile_rows_(std::max<std::size_t>(1, kTileQueries / heads_per_kv_)) {
+    buffers_.rows.clear();
+    buffers_.spans.clear();
+  }
+
+  // Takes as many of the span's rows from `begin` on as there is room for, and returns their number.
+  std::size_t add(const AttentionSpan& span, std::size_t begin) {
+    const std::size_t first = buffers_.rows.size();
+    for (std::size_t i = begin; i < span.n_rows; ++i) {
+      const std::size_t position = static_cast<std::size_t>(span.first_position) + i;
+      const std::size_t n_groups = std::max(n_groups_, position / kGroupLen + 1);
+      const std::size_t n_queries = (buffers_.rows.size() + 1) * heads_per_kv_;
+      if (!buffers_.rows.empty() && n_queries * layout_.n_kv_heads * n_groups * layout_.head_dim > kMaxStateFloats) break;
+      n_groups_ = n_groups;
+      buffers_.rows.push_back({span.first_row + i, position});
+    }
+    const std::size_t n_taken = buffers_.rows.size() - first;
+    if (n_taken > 0) {
+      AttentionSpan part = span;
+      part.first_row = first;
+      part.n_rows = n_taken;
+      buffers_.spans.push_back(part);
+    }
+    return n_taken;
+  }
+
+  void run(base::ThreadPool::Lease& lease) {
+    const std::size_t n_states = layout_.n_kv_heads * n_groups_ * buffers_.rows.size() * heads_per_kv_;
+    buffers_.m.reserve_discard(n_states);
+    buffers_.l.reserve_discard(n_states);
+    buffers_.o.reserve_discard(n_states * layout_.head_dim);
+    plan();
+    const auto attend_all = [&](const std::vector<Task>& tasks) {
+      lease.parallel_for(tasks.size(), [&](std::size_t i, std::size_t) { attend(tasks[i]); });
+    };
+    attend_all(buffers_.shared);
+    attend_all(buffers_.own);
+    lease.parallel_for(buffers_.fold.size(), [&](std::size_t i, std::size_t) { finish(buffers_.fold[i]); });
+  }
+
+ private:
+  // Partitions that all spans of [begin, end) share; their block tables must agree on them.
+  std::size_t shared_partitions(std::size_t begin, std::size_t end) const {
+    if (end - begin < 2) return 0;
+    const auto& spans = buffers_.spans;
+    std::size_t len = spans[begin].shared_len;
+    for (std::size_t s = begin + 1; s < end; ++s) len = std::min(len, spans[s].shared_len);
+    const std::size_t n = len / kPartitionLen;
+    const auto n_blocks = static_cast<std::ptrdiff_t>(n * kPartitionLen / layout_.block_size);
+    for (std::size_t s = begin + 1; s < end; ++s) {
+      if (!std::equal(spans[s].blocks.begin(), spans[s].blocks.begin() + n_blocks, spans[begin].blocks.begin())) {
+        refuse("spans of group " + std::to_string(spans[s].group) + " share " + std::to_string(len) +
+               " positions but not their blocks");
+      }
+    }
+    return n;
+  }
+
+  // Appends tasks for rows [row_begin, row_end) over partitions [part_begin, part_end), tile by tile, group by group.
+  void add_tasks(std::vector<Task>& tasks, std::size_t row_begin, std::size_t row_end, std::size_t part_begin,
+                 std::size_t part_end, const std::int32_t* blocks) const {
+    for (std::size_t part = part_begin; part < part_end;) {
+      const std::size_t group_end = std::min(part_end, (part / kPartitionGroup + 1) * kPartitionGroup);
+      for (std::size_t kv_head = 0; kv_head < layout_.n_kv_heads; ++kv_head) {
+        for (std::size_t row = row_begin; row < row_end; row += tile_rows_) {
+          tasks.push_back({kv_head, row, std::min(row_end, row + tile_rows_), part, group_end, blocks});
+        }
+      }
+      part = group_end;
+    }
+  }
+
+  void plan() const {
+    AttentionScratch::Buffers& b = buffers_;
+    b.shared.clear();
+    b.own.clear();
+    b.fold.clear();
+    for (std::size_t begin = 0, end; begin < b.spans.size(); begin = end) {
+      for (end = begin + 1; end < b.spans.size() && b.spans[end].group == b.spans[begin].group;) ++end;
+      const std::size_t n_shared = shared_partitions(begin, end);
+      const AttentionSpan& last = b.spans[end - 1];
+      add_tasks(b.shared, b.spans[begin].first_row, last.first_row + last.n_rows, 0, n_shared, last.blocks.data());
+      for (std::size_t s = begin; s < end; ++s) {
+        const AttentionSpan& span = b.spans[s];
+        const std::size_t row_end = span.first_row + span.n_rows;
+        const std::size_t n_partitions = b.rows[row_end - 1].position / kPartitionLen + 1;
+        add_tasks(b.own, span.first_row, row_end, n_shared, n_partitions, span.blocks.data());
+        add_tasks(b.fold, span.first_row, row_end, 0, 1, nullptr);
+      }
+    }
+  }
+
+  // States of one KV head and group, from the first query of `row` on.
+  kernels::AttentionState state(std::size_t kv_head, std::size_t group, std::size_t row) const noexcept {
+    const std::size_t first = ((kv_head * n_groups_ + group) * buffers_.rows.size() + row) * heads_per_kv_;
+    return {buffers_.m.data() + first, buffers_.l.data() + first, buffers_.o.data() + first * layout_.head_dim};
+  }
+
+  void attend(const Task& task) const noexcept {
+    const Row* rows = buffers_.rows.data();
+    // Positions ascend inside a span, but a shared task has several.
+    std::size_t most = 0;
+    for (std::size_t row = task.row_begin; row < task.row_end; ++row) most = std::max(most, rows[row].position);
+    const std::size_t part_end = std::min(task.part_end, most / kPartitionLen + 1);
+    const kernels::AttentionState state_at = state(task.kv_head, task.part_begin / kPartitionGroup, task.row_begin);
+    const std::size_t n_queries = (task.row_end - task.row_begin) * heads_per_kv_;
+    if (task.part_begin % kPartitionGroup == 0) std::fill_n(state_at.l, n_queries, 0.0f);
+    if (part_end <= task.part_begin) return;
+
+    const float* q[kMaxTileQueries];
+    std::int32_t n_visible[kPartitionGroup * kMaxTileQueries];
+    std::size_t query = 0;
+    for (std::size_t row = task.row_begin; row < task.row_end; ++row) {
+      const float* first = queries_.q + rows[row].index * queries_.q_stride + task.kv_head * heads_per_kv_ * layout_.head_dim;
+      for (std::size_t h = 0; h < heads_per_kv_; ++h, ++query) {
+        q[query] = first + h * layout_.head_dim;
+        for (std::size_t part = task.part_begin; part < part_end; ++part) {
+          const std::size_t begin = part * kPartitionLen, end = rows[row].position + 1;
+          n_visible[(part - task.part_begin) * n_queries + query] =
+              static_cast<std::int32_t>(end <= begin ? 0 : std::min(end - begin, kPartitionLen));
+        }
+      }
+    }
+
+    constexpr std::size_t kMaxTiles = kGroupLen / 32;
+    const std::uint16_t *k_tiles[kMaxTiles] = {}, *v_tiles[kMaxTiles] = {};
+    const std::size_t first_block = task.part_begin * kPartitionLen / layout_.block_size;
+    const std::size_t end_block = std::min(part_end * kPartitionLen - 1, most) / layout_.block_size + 1;
+    for (std::size_t i = 0; i < end_block - first_block; ++i) {
+      const auto id = static_cast<std::size_t>(task.blocks[first_block + i]);
+      k_tiles[i] = pool_.data + id * layout_.block_elems() + layer_offset_ + task.kv_head * layout_.tile_elems();
+      v_tiles[i] = k_tiles[i] + layout_.n_kv_heads * layout_.tile_elems();
+    }
+    table_.attend({.q = q,
+                   .n_rows = n_queries,
+                   .head_dim = layout_.head_dim,
+                   .block_size = layout_.block_size,
+                   .scale = queries_.scale,
+                   .n_partitions = part_end - task.part_begin,
+                   .k_tiles = k_tiles,
+                   .v_tiles = v_tiles,
+                   .n_visible = n_visible,
+                   .state = state_at});
+  }
+
+  // Folds the groups of a tile of one span's rows, and divides.
+  void finish(const Task& task) const noexcept {
+    const Row* rows = buffers_.rows.data();
+    const kernels::AttentionState into = state(task.kv_head, 0, task.row_begin);
+    std::size_t row = task.row_begin;  // the first row that sees the group; its followers do too
+    for (std::size_t group = 1; group <= rows[task.row_end - 1].position / kGroupLen; ++group) {
+      while (rows[row].position / kGroupLen < group) ++row;
+      table_.fold_states(state(task.kv_head, 0, row), state(task.kv_head, group, row),
+                         (task.row_end - row) * heads_per_kv_, layout_.head_dim);
+    }
+    const std::size_t head_dim = layout_.head_dim;
+    std::size_t query = 0;
+    for (row = task.row_begin; row < task.row_end; ++row) {
+      float* out = queries_.out + rows[row].index * queries_.out_stride + task.kv_head * heads_per_kv_ * head_dim;
+      for (std::size_t h = 0; h < heads_per_kv_; ++h, ++query, out += head_dim) {
+        for (std::size_t d = 0; d < head_dim; ++d) out[d] = into.o[query * head_dim + d] / into.l[query];
+      }
+    }
+  }
+
+  const kernels::KernelTable& table_;
+  const KvPool& pool_;
+  const KvLayout& layout_;
+  const AttentionQueries& queries_;
+  AttentionScratch::Buffers& buffers_;
+  std::size_t layer_offset_, heads_per_kv_, tile_rows_;
+  std::size_t n_groups_ = 1;
+};
+
+}  // namespace
+
+void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table, const KvPool& pool, std::size_t layer,
+               const AttentionQueries& queries, std::span<const AttentionSpan> spans, AttentionScratch& scratch) {
+  check_pool(pool, layer);
+  const std::size_t n_kv_heads = pool.layout.n_kv_heads;
+  if (n_kv_heads == 0 || queries.n_heads == 0 || queries.n_heads % n_kv_heads != 0 ||
+      queries.n_heads / n_kv_heads > kMaxTileQueries) {
+    refuse(std::to_string(queries.n_heads) + " heads over " + std::to_string(n_kv_heads) +
+           " KV heads, wanted a multiple, at most 64-fold");
+  }
+  for (const AttentionSpan& span : spans) check_span(pool, span);
+  std::size_t span = 0, taken = 0;  // rows of spans[span] that earlier waves have taken
+  while (span < spans.size()) {
+    Wave wave(table, pool, layer, queries, scratch.buffers());
+    for (; span < spans.size(); ++span, taken = 0) {
+      taken += wave.add(spans[span], taken);
+      if (taken < spans[span].n_rows) break;
+    }
+    wave.run(lease);
+  }
+}
+
+void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k, std::size_t k_stride,
+              const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans) {
+  check_pool(pool, layer);
+  for (const AttentionSpan& span : spans) {
+    check_span(pool, span);
+    for (std::size_t i = 0; i < span.n_rows; ++i) {
+      const std::size_t position = static_cast<std::size_t>(span.first_position) + i;
+      const auto id = static_cast<std::size_t>(span.blocks[position / pool.layout.block_size]);
+      const kernels::KvTiles tiles{pool.data + id * pool.layout.block_elems() + layer * pool.layout.layer_elems(),
+                                   pool.layout.n_kv_heads, pool.layout.head_dim, pool.layout.block_size};
+      const std::size_t row = span.first_row + i;
+      table.write_kv(k + row * k_stride, v + row * v_stride, tiles, position % pool.layout.block_size);
+    }
+  }
+}
+
+}  // namespace kvtape::ops

@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "kvtape's native core; use it through the kvtape package.";
   kvtape::bindings::bind_errors(m);
   kvtape::bindings::bind_ops(m);
+  kvtape::bindings::bind_attention(m);
 }

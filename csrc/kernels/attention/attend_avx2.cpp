@@ -30,36 +30,44 @@ struct Block {  // rows that see something of one partition
   bool was_empty[kBlockRows];         // the state: the partition's o is taken as it is
 };
 
-// p[r][0 .. 8 C) = scale * q[r] . k, for R rows and 8 C positions. k: the tile at the first of them.
+// A loop over a block's rows or vectors. Unrolled early, or GCC keeps the arrays of accumulators in memory.
+#define KVTAPE_EACH(i, n) _Pragma("GCC unroll 8") for (std::size_t i = 0; i < (n); ++i)
+
 template <std::size_t R, std::size_t C>
-inline void score_chunk(const float* const* q, const std::uint16_t* k, std::size_t head_dim, std::size_t block_size,
-                        float scale, float* p) noexcept {
+inline void clear(__m256 (&acc)[R][C]) noexcept {
+  KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) acc[r][c] = _mm256_setzero_ps();
+}
+
+// acc[r][c] += a[r][i] * b[8 c .. 8 c + 8)
+template <std::size_t R, std::size_t C>
+inline void multiply_add(__m256 (&acc)[R][C], const float* const (&a)[R], std::size_t i, const std::uint16_t* b) noexcept {
+  if constexpr (C > R) {  // the fewer operands stay in registers
+    __m256 rows[R];
+    KVTAPE_EACH(r, R) rows[r] = _mm256_broadcast_ss(a[r] + i);
+    KVTAPE_EACH(c, C) {
+      const __m256 column = load8_f16(b + 8 * c);
+      KVTAPE_EACH(r, R) acc[r][c] = _mm256_fmadd_ps(rows[r], column, acc[r][c]);
+    }
+  } else {
+    __m256 columns[C];
+    KVTAPE_EACH(c, C) columns[c] = load8_f16(b + 8 * c);
+    KVTAPE_EACH(r, R) {
+      const __m256 row = _mm256_broadcast_ss(a[r] + i);
+      KVTAPE_EACH(c, C) acc[r][c] = _mm256_fmadd_ps(row, columns[c], acc[r][c]);
+    }
+  }
+}
+
+// block.p[r][j .. j + 8 C) = scale * q[r] . k, for 8 C positions. k: the tile, at the first of them.
+template <std::size_t R, std::size_t C>
+inline void score_chunk(Block& block, const AttendArgs& args, const std::uint16_t* k, std::size_t j) noexcept {
+  const float* q[R];
+  KVTAPE_EACH(r, R) q[r] = block.q[r];
   __m256 acc[R][C];
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_setzero_ps();
-  }
-  for (std::size_t d = 0; d < head_dim; ++d, k += block_size) {
-    if constexpr (C > R) {  // few rows: keep the rows' q in registers
-      __m256 qd[R];
-      for (std::size_t r = 0; r < R; ++r) qd[r] = _mm256_broadcast_ss(q[r] + d);
-      for (std::size_t c = 0; c < C; ++c) {
-        const __m256 kd = load8_f16(k + 8 * c);
-        for (std::size_t r = 0; r < R; ++r) acc[r][c] = _mm256_fmadd_ps(qd[r], kd, acc[r][c]);
-      }
-    } else {
-      __m256 kd[C];
-      for (std::size_t c = 0; c < C; ++c) kd[c] = load8_f16(k + 8 * c);
-      for (std::size_t r = 0; r < R; ++r) {
-        const __m256 qd = _mm256_broadcast_ss(q[r] + d);
-        for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(qd, kd[c], acc[r][c]);
-      }
-    }
-  }
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t c = 0; c < C; ++c) {
-      _mm256_store_ps(p + r * kPartitionLen + 8 * c, _mm256_mul_ps(acc[r][c], _mm256_set1_ps(scale)));
-    }
-  }
+  clear(acc);
+  for (std::size_t d = 0; d < args.head_dim; ++d, k += args.block_size) multiply_add(acc, q, d, k);
+  const __m256 scale = _mm256_set1_ps(args.scale);
+  KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) _mm256_store_ps(block.p[r] + j + 8 * c, _mm256_mul_ps(acc[r][c], scale));
 }
 
 inline float max8(__m256 x) noexcept {
@@ -115,50 +123,31 @@ inline void fold_sums(Block& block, const AttentionState& state) noexcept {
   }
 }
 
-// Elements [d, d + 8 C) of the rows' o.
+// Elements [d, d + 8 C) of the rows' o, folded into the state.
 template <std::size_t R, std::size_t C>
 inline void value_chunk(const Block& block, const AttendArgs& args, const std::uint16_t* const* v_tiles,
                         std::size_t d) noexcept {
   __m256 acc[R][C];
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_setzero_ps();
-  }
+  clear(acc);
   for (std::size_t begin = 0; begin < block.least; begin += args.block_size) {
     const std::size_t n = block.least - begin < args.block_size ? block.least - begin : args.block_size;
+    const float* p[R];
+    KVTAPE_EACH(r, R) p[r] = block.p[r] + begin;
     const std::uint16_t* v = v_tiles[begin / args.block_size] + d;
-    const float* p = block.p[0] + begin;
-    for (std::size_t j = 0; j < n; ++j, v += args.head_dim, ++p) {
-      if constexpr (C > R) {
-        __m256 pj[R];
-        for (std::size_t r = 0; r < R; ++r) pj[r] = _mm256_broadcast_ss(p + r * kPartitionLen);
-        for (std::size_t c = 0; c < C; ++c) {
-          const __m256 vj = load8_f16(v + 8 * c);
-          for (std::size_t r = 0; r < R; ++r) acc[r][c] = _mm256_fmadd_ps(pj[r], vj, acc[r][c]);
-        }
-      } else {
-        __m256 vj[C];
-        for (std::size_t c = 0; c < C; ++c) vj[c] = load8_f16(v + 8 * c);
-        for (std::size_t r = 0; r < R; ++r) {
-          const __m256 pj = _mm256_broadcast_ss(p + r * kPartitionLen);
-          for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(pj, vj[c], acc[r][c]);
-        }
-      }
-    }
+    for (std::size_t j = 0; j < n; ++j, v += args.head_dim) multiply_add(acc, p, j, v);
   }
-  for (std::size_t r = 0; r < R; ++r) {
+  KVTAPE_EACH(r, R) {
     for (std::size_t j = block.least; j < block.n_visible[r]; ++j) {  // on the diagonal only
       const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim + d;
-      const __m256 pj = _mm256_broadcast_ss(block.p[r] + j);
-      for (std::size_t c = 0; c < C; ++c) acc[r][c] = _mm256_fmadd_ps(pj, load8_f16(v + 8 * c), acc[r][c]);
+      const __m256 p = _mm256_broadcast_ss(block.p[r] + j);
+      KVTAPE_EACH(c, C) acc[r][c] = _mm256_fmadd_ps(p, load8_f16(v + 8 * c), acc[r][c]);
     }
     float* o = args.state.o + block.row[r] * args.head_dim + d;
-    for (std::size_t c = 0; c < C; ++c) {
-      if (!block.was_empty[r]) {
-        const __m256 kept = _mm256_mul_ps(_mm256_loadu_ps(o + 8 * c), _mm256_set1_ps(block.keep[r]));
-        acc[r][c] = _mm256_fmadd_ps(acc[r][c], _mm256_set1_ps(block.add[r]), kept);
-      }
-      _mm256_storeu_ps(o + 8 * c, acc[r][c]);
+    if (!block.was_empty[r]) {
+      const __m256 keep = _mm256_set1_ps(block.keep[r]), add = _mm256_set1_ps(block.add[r]);
+      KVTAPE_EACH(c, C) acc[r][c] = _mm256_fmadd_ps(acc[r][c], add, _mm256_mul_ps(_mm256_loadu_ps(o + 8 * c), keep));
     }
+    KVTAPE_EACH(c, C) _mm256_storeu_ps(o + 8 * c, acc[r][c]);
   }
 }
 
@@ -168,7 +157,7 @@ void attend_block(Block& block, const AttendArgs& args, const std::uint16_t* con
   constexpr std::size_t kScoreVectors = R <= 3 ? 4 : 2;  // a chunk of 32 or 16 positions never crosses a tile's end
   for (std::size_t j = 0; j < block.most; j += 8 * kScoreVectors) {
     const std::uint16_t* k = k_tiles[j / args.block_size] + j % args.block_size;
-    score_chunk<R, kScoreVectors>(block.q, k, args.head_dim, args.block_size, args.scale, block.p[0] + j);
+    score_chunk<R, kScoreVectors>(block, args, k, j);
   }
   for (std::size_t r = 0; r < R; ++r) softmax_row(block.p[r], block.n_visible[r], block.m + r, block.l + r);
   fold_sums(block, args.state);

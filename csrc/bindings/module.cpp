@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, m) {
   kvtape::bindings::bind_errors(m);
   kvtape::bindings::bind_ops(m);
   kvtape::bindings::bind_attention(m);
+  kvtape::bindings::bind_sampling(m);
 }

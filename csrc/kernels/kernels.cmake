@@ -9,6 +9,9 @@ kvtape_kernel(linear matmul_float ref avx2)
 kvtape_kernel(attention attend ref avx2)
 kvtape_kernel(attention fold_states ref avx2)
 kvtape_kernel(attention write_kv ref avx2)
+kvtape_kernel(sampling run_max ref avx2)
+kvtape_kernel(sampling exp_weights ref avx2)
+kvtape_kernel(sampling select_at_least ref avx2)
 
 # GCC 12 turns the int16 sums of these two around and then runs out of registers: 1.5 times the time without the flags.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND avx2 IN_LIST KVTAPE_ISAS)

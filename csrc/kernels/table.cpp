@@ -25,6 +25,9 @@ namespace {
     .attend = name::attend,                      \
     .fold_states = name::fold_states,            \
     .write_kv = name::write_kv,                  \
+    .run_max = name::run_max,                    \
+    .exp_weights = name::exp_weights,            \
+    .select_at_least = name::select_at_least,    \
   }
 // clang-format on
 

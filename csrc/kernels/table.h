@@ -13,6 +13,9 @@
 #include "kernels/linear/quantize_rows.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/rope/rope.h"
+#include "kernels/sampling/exp_weights.h"
+#include "kernels/sampling/run_max.h"
+#include "kernels/sampling/select_at_least.h"
 
 namespace kvtape::kernels {
 
@@ -32,6 +35,9 @@ struct KernelTable {
   Attend* attend;
   FoldStates* fold_states;
   WriteKv* write_kv;
+  RunMax* run_max;
+  ExpWeights* exp_weights;
+  SelectAtLeast* select_at_least;
 };
 
 // The tables this CPU can run, best first; `ref` is always the last.

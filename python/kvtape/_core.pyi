@@ -1,5 +1,7 @@
 """The native core. Each section is one file of csrc/bindings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,3 +73,98 @@ def pack(rows: NDArray[np.uint8], *, dtype: str, n_rows: int, n_cols: int, n_thr
 
 def matmul(w: PackedWeights, x: NDArray[np.float32], out: NDArray[np.float32], *, isa: str, n_threads: int) -> None:
     """x: [n_tokens, n_cols]; out: [n_tokens, n_rows]"""
+
+# ---- attention -------------------------------------------------------------------------------------------------------
+class AttentionSpan:
+    """Consecutive tokens of one sequence in a batch of rows.
+
+    Rows first_row to first_row + n_rows stand at positions first_position on. blocks: the block id of each block_size
+    positions, from position 0. Spans of one group stand side by side and have the same blocks in their first shared_len
+    positions, which are then read once for all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        first_row: int,
+        n_rows: int,
+        first_position: int,
+        blocks: NDArray[np.int32],
+        group: int = 0,
+        shared_len: int = 0,
+    ) -> None: ...
+
+def attention(
+    q: NDArray[np.float32],
+    pool: NDArray[np.uint16],
+    spans: Sequence[AttentionSpan],
+    out: NDArray[np.float32],
+    *,
+    layer: int,
+    scale: float,
+    n_threads: int,
+    isa: str,
+) -> None:
+    """q, out: [n_rows, n_heads, head_dim]; pool: [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size], f16 bits."""
+
+def write_kv(
+    k: NDArray[np.float32],
+    v: NDArray[np.float32],
+    pool: NDArray[np.uint16],
+    spans: Sequence[AttentionSpan],
+    *,
+    layer: int,
+    isa: str,
+) -> None:
+    """k, v: [n_rows, n_kv_heads, head_dim]; pool as in attention."""
+
+# ---- sampling --------------------------------------------------------------------------------------------------------
+class SamplingParams:
+    """The fields of `kvtape.types.SamplingParams` that choose a token."""
+
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repeat_penalty: float,
+        repeat_last_n: int,
+        frequency_penalty: float,
+        presence_penalty: float,
+        logit_bias: list[tuple[int, float]],
+        seed: int,
+        choice: int,
+        logprobs: bool,
+        top_logprobs: int,
+    ) -> None: ...
+
+def sample(
+    logits: NDArray[np.float32],
+    params: SamplingParams,
+    *,
+    recent: NDArray[np.int32],
+    mask: NDArray[np.uint64],
+    draw: int,
+    logit_gap: bool,
+    isa: str,
+) -> tuple[int, float, list[tuple[int, float]], float] | None:
+    """Token, logprob, top logprobs, gap; mask: a bit a token in words of 64, or empty."""
+
+def log_softmax(logits: NDArray[np.float32], out: NDArray[np.float32], *, isa: str) -> None:
+    """logits, out: [vocab_size]."""
+
+def uniform(seed: int, choice: int, draw: int) -> float:
+    """In [0, 1), from Philox4x32-10."""
+
+def run_max(x: NDArray[np.float32], *, isa: str) -> NDArray[np.float32]:
+    """x: [n]; returns [ceil(n / 64)]."""
+
+def exp_weights(
+    x: NDArray[np.float32], *, m: float, s: float, isa: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """x: [n]; returns [n] and [ceil(n / 512)]."""
+
+def select_at_least(x: NDArray[np.float32], *, least: float, isa: str) -> NDArray[np.int32]:
+    """x: [n]; returns ascending indices."""

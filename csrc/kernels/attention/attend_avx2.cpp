@@ -70,12 +70,6 @@ inline void score_chunk(Block& block, const AttendArgs& args, const std::uint16_
   KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) _mm256_store_ps(block.p[r] + j + 8 * c, _mm256_mul_ps(acc[r][c], scale));
 }
 
-inline float max8(__m256 x) noexcept {
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
-
 // Scores to exponentials, with their maximum and sum. Scores past n_visible become -inf, so they add +0 to the lanes.
 inline void softmax_row(float* p, std::size_t n_visible, float* m_out, float* l_out) noexcept {
   const std::size_t end = (n_visible + kReduceLanes - 1) / kReduceLanes * kReduceLanes;

@@ -44,9 +44,9 @@ std::vector<AttentionSpan> checked_spans(const std::vector<const Span*>& spans, 
     const AttentionSpan& view = span->view;
     const auto available = static_cast<std::size_t>(n_rows);
     if (view.first_row > available || view.n_rows > available - view.first_row) {
-      throw base::Error(base::ErrorCode::invalid_argument,
-                        "spans: " + std::to_string(view.n_rows) + " rows from row " + std::to_string(view.first_row) +
-                            " on, wanted at most " + std::to_string(n_rows));
+      throw base::Error(base::ErrorCode::invalid_argument, "spans: " + std::to_string(view.n_rows) + " rows from row " +
+                                                               std::to_string(view.first_row) + " on, wanted at most " +
+                                                               std::to_string(n_rows));
     }
     views.push_back(view);
   }
@@ -69,8 +69,8 @@ void bind_attention(py::module_& m) {
         const auto kv = kv_pool(pool, static_cast<std::size_t>(q.shape(2)));
         const auto views = checked_spans(spans, q.shape(0));
         const auto stride = static_cast<std::size_t>(q.shape(1) * q.shape(2));
-        const ops::AttentionQueries queries{q.data(), stride, static_cast<std::size_t>(q.shape(1)), scale,
-                                            mutable_view(out).data(), stride};
+        const ops::AttentionQueries queries{
+            q.data(), stride, static_cast<std::size_t>(q.shape(1)), scale, mutable_view(out).data(), stride};
         const kernels::KernelTable& table = ops::table(isa);
         py::gil_scoped_release unlocked;
         ops::AttentionScratch scratch;
@@ -82,8 +82,8 @@ void bind_attention(py::module_& m) {
 
   m.def(
       "write_kv",
-      [](const Array<float>& k, const Array<float>& v, Array<std::uint16_t>& pool, const std::vector<const Span*>& spans,
-         std::size_t layer, std::string_view isa) {
+      [](const Array<float>& k, const Array<float>& v, Array<std::uint16_t>& pool,
+         const std::vector<const Span*>& spans, std::size_t layer, std::string_view isa) {
         require_shape(k, "k", {-1, -1, -1});
         require_shape(v, "v", {k.shape(0), k.shape(1), k.shape(2)});
         const auto kv = kv_pool(pool, static_cast<std::size_t>(k.shape(2)));

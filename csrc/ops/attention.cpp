@@ -25,7 +25,7 @@ constexpr std::size_t kMaxStateFloats = std::size_t{4} << 20;
 constexpr std::size_t kGroupLen = kPartitionLen * kPartitionGroup;
 
 struct Row {
-  std::size_t index;     // in q and out
+  std::size_t index;  // in q and out
   std::size_t position;
 };
 
@@ -53,7 +53,8 @@ void check_pool(const KvPool& pool, std::size_t layer) {
 }
 
 void check_span(const KvPool& pool, const AttentionSpan& span) {
-  if (span.first_position < 0) refuse("first_position is " + std::to_string(span.first_position) + ", wanted at least 0");
+  if (span.first_position < 0)
+    refuse("first_position is " + std::to_string(span.first_position) + ", wanted at least 0");
   const std::size_t end = static_cast<std::size_t>(span.first_position) + span.n_rows;
   const std::size_t covered = span.blocks.size() * pool.layout.block_size;
   if (covered < end || covered < span.shared_len) {
@@ -106,7 +107,8 @@ class Wave {
       const std::size_t position = static_cast<std::size_t>(span.first_position) + i;
       const std::size_t n_groups = std::max(n_groups_, position / kGroupLen + 1);
       const std::size_t n_queries = (buffers_.rows.size() + 1) * heads_per_kv_;
-      if (!buffers_.rows.empty() && n_queries * layout_.n_kv_heads * n_groups * layout_.head_dim > kMaxStateFloats) break;
+      if (!buffers_.rows.empty() && n_queries * layout_.n_kv_heads * n_groups * layout_.head_dim > kMaxStateFloats)
+        break;
       n_groups_ = n_groups;
       buffers_.rows.push_back({span.first_row + i, position});
     }
@@ -207,7 +209,8 @@ class Wave {
     std::int32_t n_visible[kPartitionGroup * kMaxTileQueries];
     std::size_t query = 0;
     for (std::size_t row = task.row_begin; row < task.row_end; ++row) {
-      const float* first = queries_.q + rows[row].index * queries_.q_stride + task.kv_head * heads_per_kv_ * layout_.head_dim;
+      const float* first =
+          queries_.q + rows[row].index * queries_.q_stride + task.kv_head * heads_per_kv_ * layout_.head_dim;
       for (std::size_t h = 0; h < heads_per_kv_; ++h, ++query) {
         q[query] = first + h * layout_.head_dim;
         for (std::size_t part = task.part_begin; part < part_end; ++part) {
@@ -291,8 +294,8 @@ void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table
   }
 }
 
-void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k, std::size_t k_stride,
-              const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans) {
+void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k,
+              std::size_t k_stride, const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans) {
   check_pool(pool, layer);
   for (const AttentionSpan& span : spans) {
     check_span(pool, span);

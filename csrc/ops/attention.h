@@ -34,19 +34,19 @@ struct KvPool {
 // Spans of one group stand side by side in a batch and have the same blocks in their first shared_len positions; those
 // are read once for the whole group, in whole partitions of 128. A span that shares nothing has shared_len = 0.
 struct AttentionSpan {
-  std::size_t first_row, n_rows;          // rows [first_row, first_row + n_rows) of q, k, v and out
+  std::size_t first_row, n_rows;  // rows [first_row, first_row + n_rows) of q, k, v and out
   std::int32_t first_position;
-  std::span<const std::int32_t> blocks;   // block id of each block_size positions, from position 0
+  std::span<const std::int32_t> blocks;  // block id of each block_size positions, from position 0
   std::size_t group = 0;
   std::size_t shared_len = 0;
 };
 
 struct AttentionQueries {
-  const float* q;      // [n_rows, n_heads, head_dim], rows q_stride floats apart
+  const float* q;  // [n_rows, n_heads, head_dim], rows q_stride floats apart
   std::size_t q_stride;
   std::size_t n_heads;  // a multiple of n_kv_heads; heads h * (n_heads / n_kv_heads) and on read KV head h
   float scale;
-  float* out;          // as q, rows out_stride floats apart
+  float* out;  // as q, rows out_stride floats apart
   std::size_t out_stride;
 };
 
@@ -72,7 +72,7 @@ void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table
 
 // Writes the K and V of every row of the spans to its position's slot of the pool.
 //   k, v: [n_rows, n_kv_heads, head_dim] float32, rows k_stride and v_stride floats apart
-void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k, std::size_t k_stride,
-              const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans);
+void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k,
+              std::size_t k_stride, const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans);
 
 }  // namespace kvtape::ops

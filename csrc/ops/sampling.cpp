@@ -24,13 +24,13 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 }  // namespace
 
 struct SamplingScratch::Buffers {
-  std::vector<float> logits;           // a row that steps 1 to 3 have changed
-  std::vector<float> kept;             // logits of the tokens left, in the order of their ids
+  std::vector<float> logits;  // a row that steps 1 to 3 have changed
+  std::vector<float> kept;    // logits of the tokens left, in the order of their ids
   std::vector<float> weights;
-  std::vector<float> sums;             // of runs of weights
+  std::vector<float> sums;  // of runs of weights
   std::vector<float> run_max, sorted;
   std::vector<std::int32_t> ids;
-  std::vector<std::uint32_t> counts;   // of recent tokens; zero between calls
+  std::vector<std::uint32_t> counts;  // of recent tokens; zero between calls
   std::vector<TokenLogprob> top;
 
   void reserve(std::size_t vocab_size) {
@@ -211,7 +211,8 @@ class Distribution {
   // The same of the whole row, whose weights are there: sorting starts with a few tokens, and seldom needs more.
   Ids prefix_of_row(float top_p) {
     double total = 0.0;
-    for (std::size_t r = 0; r < (logits_.size() + kSumRun - 1) / kSumRun; ++r) total += static_cast<double>(buffers_.sums[r]);
+    for (std::size_t r = 0; r < (logits_.size() + kSumRun - 1) / kSumRun; ++r)
+      total += static_cast<double>(buffers_.sums[r]);
     for (std::size_t n_tried = 64;; n_tried *= 8) {
       const Ids ids = best(table_, logits_, std::min(n_tried, logits_.size()), buffers_);
       double sum = 0.0;
@@ -320,7 +321,8 @@ LogSoftmax::LogSoftmax(const kernels::KernelTable& table, std::span<const float>
     sum = static_cast<double>(std::count(logits.begin(), logits.end(), kInfinity));
   } else {
     table.exp_weights(logits.data(), logits.size(), max_, 1.0f, buffers.weights.data(), buffers.sums.data());
-    for (std::size_t r = 0; r < (logits.size() + kSumRun - 1) / kSumRun; ++r) sum += static_cast<double>(buffers.sums[r]);
+    for (std::size_t r = 0; r < (logits.size() + kSumRun - 1) / kSumRun; ++r)
+      sum += static_cast<double>(buffers.sums[r]);
   }
   log_sum_ = std::log(sum);
 }

@@ -105,7 +105,7 @@ def attention(
     n_threads: int,
     isa: str,
 ) -> None:
-    """q, out: [n_rows, n_heads, head_dim]; pool: [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size], f16 bits."""
+    """q, out: [n_rows, n_heads, head_dim]; pool: [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size] f16."""
 
 def write_kv(
     k: NDArray[np.float32],

@@ -47,7 +47,12 @@ class Batch:
                 shared_len = self.shared_len if groups.count(groups[i]) > 1 else 0
                 spans.append(
                     AttentionSpan(
-                        first_row=first, n_rows=n, first_position=position, blocks=table, group=groups[i], shared_len=shared_len
+                        first_row=first,
+                        n_rows=n,
+                        first_position=position,
+                        blocks=table,
+                        group=groups[i],
+                        shared_len=shared_len,
                     )
                 )
                 row += n

@@ -69,7 +69,9 @@ class TestDraw:
         assert counts[~kept].sum() == 0
         chi_square = ((counts[kept] - n * probs[kept]) ** 2 / (n * probs[kept])).sum()
         freedom = kept.sum() - 1
-        assert chi_square <= freedom + 4 * math.sqrt(2 * freedom) + 4  # about one in ten thousand, and the seed is fixed
+        assert (
+            chi_square <= freedom + 4 * math.sqrt(2 * freedom) + 4
+        )  # about one in ten thousand, and the seed is fixed
 
     @pytest.mark.parametrize("knobs", [*KNOBS, {"top_k": 900}, {"top_k": 5000, "top_p": 0.5}], ids=str)
     @pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])  # flat: nearly the whole vocabulary is in the nucleus
@@ -79,7 +81,9 @@ class TestDraw:
         probs = reference.distribution(logits, params)
         for i, token in enumerate(draws(logits, params, 4, isa=isa)):
             wanted, margin = wanted_draw(probs, uniform(11, 0, i))
-            assert token == wanted or (margin < 1e-6 and abs(probs[: token + 1].sum() - probs[: wanted + 1].sum()) < 1e-4)
+            assert token == wanted or (
+                margin < 1e-6 and abs(probs[: token + 1].sum() - probs[: wanted + 1].sum()) < 1e-4
+            )
 
     def test_isas_agree(self):
         for seed in range(60):
@@ -99,7 +103,8 @@ class TestDraw:
 
     def test_uniform(self):
         numbers = np.array([uniform(1, 2, i) for i in range(20000)])
-        assert 0 <= numbers.min() and numbers.max() < 1
+        assert numbers.min() >= 0
+        assert numbers.max() < 1
         counts = np.histogram(numbers, 100, (0, 1))[0]
         assert ((counts - 200) ** 2 / 200).sum() < 99 + 4 * math.sqrt(198)
         assert all((x * 2.0**53).is_integer() for x in numbers.tolist())
@@ -276,7 +281,9 @@ class TestLogprobs:
 
     def test_of_the_logits_as_they_came(self, isa, rng):
         logits = logits_of(rng, 300)
-        params = params_of({"logprobs": True, "top_logprobs": 4, "temperature": 0.2, "top_k": 3, "logit_bias": {7: 50.0}})
+        params = params_of(
+            {"logprobs": True, "top_logprobs": 4, "temperature": 0.2, "top_k": 3, "logit_bias": {7: 50.0}}
+        )
         result = sample(logits, params, isa=isa)
         wanted = log_softmax(logits, isa=isa)
         assert result.token_id == 7
@@ -295,7 +302,14 @@ class TestLogprobs:
 
     @pytest.mark.parametrize(
         ("row", "gap"),
-        [([1.0, 4.5, 2.0], 2.5), ([3.0, 3.0], 0.0), ([INF, INF, 1.0], 0.0), ([INF, 1.0], INF), ([1.0], INF), ([1.0, NAN], INF)],
+        [
+            ([1.0, 4.5, 2.0], 2.5),
+            ([3.0, 3.0], 0.0),
+            ([INF, INF, 1.0], 0.0),
+            ([INF, 1.0], INF),
+            ([1.0], INF),
+            ([1.0, NAN], INF),
+        ],
     )
     def test_logit_gap(self, isa, row, gap):
         params = SamplingParams(logit_bias={0: -1.0})  # the gap is of the raw logits

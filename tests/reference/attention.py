@@ -4,7 +4,7 @@ import numpy as np
 
 
 def attention(q, k, v, positions, scale):
-    """q: [n_rows, n_heads, head_dim]; k, v: [n_positions, n_kv_heads, head_dim]; row i sees positions 0 to positions[i].
+    """q: [n_rows, n_heads, head_dim]; k, v: [n_positions, n_kv_heads, head_dim]; row i sees 0 to positions[i].
 
     Sums are plain chains, ascending: BLAS would split them and be a better yardstick than plain code is.
     """

@@ -27,14 +27,14 @@ namespace kvtape::kernels {
 static constexpr std::size_t kMaxHeadDim = 256;
 
 struct AttendArgs {
-  const float* const* q;                 // [n_rows] pointers to head_dim floats
+  const float* const* q;  // [n_rows] pointers to head_dim floats
   std::size_t n_rows, head_dim, block_size;
   float scale;
   std::size_t n_partitions;
-  const std::uint16_t* const* k_tiles;   // [n_partitions * kPartitionLen / block_size]; not read where no row sees it
-  const std::uint16_t* const* v_tiles;   // the same
-  const std::int32_t* n_visible;         // [n_partitions, n_rows], each 0 .. kPartitionLen
-  AttentionState state;                  // in and out
+  const std::uint16_t* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; not read where no row sees it
+  const std::uint16_t* const* v_tiles;  // the same
+  const std::int32_t* n_visible;        // [n_partitions, n_rows], each 0 .. kPartitionLen
+  AttentionState state;                 // in and out
 };
 
 using Attend = void(const AttendArgs&) noexcept;

@@ -20,14 +20,14 @@ constexpr std::size_t kBlockRows = 6;
 
 struct Block {  // rows that see something of one partition
   std::size_t n_rows = 0;
-  std::size_t row[kBlockRows];        // index into the caller's rows
-  const float* q[kBlockRows];         // [head_dim] each
+  std::size_t row[kBlockRows];  // index into the caller's rows
+  const float* q[kBlockRows];   // [head_dim] each
   std::size_t n_visible[kBlockRows];
-  std::size_t least = kPartitionLen, most = 0;  // of n_visible
+  std::size_t least = kPartitionLen, most = 0;     // of n_visible
   alignas(32) float p[kBlockRows][kPartitionLen];  // scores, then their exponentials
-  alignas(32) float m[8], l[8];       // of the partition
-  alignas(32) float keep[8], add[8];  // factors of the state's o and of the partition's o
-  bool was_empty[kBlockRows];         // the state: the partition's o is taken as it is
+  alignas(32) float m[8] = {}, l[8] = {};          // of the partition
+  alignas(32) float keep[8], add[8];               // factors of the state's o and of the partition's o
+  bool was_empty[kBlockRows];                      // the state: the partition's o is taken as it is
 };
 
 // A loop over a block's rows or vectors. Unrolled early, or GCC keeps the arrays of accumulators in memory.
@@ -40,7 +40,8 @@ inline void clear(__m256 (&acc)[R][C]) noexcept {
 
 // acc[r][c] += a[r][i] * b[8 c .. 8 c + 8)
 template <std::size_t R, std::size_t C>
-inline void multiply_add(__m256 (&acc)[R][C], const float* const (&a)[R], std::size_t i, const std::uint16_t* b) noexcept {
+inline void multiply_add(__m256 (&acc)[R][C], const float* const (&a)[R], std::size_t i,
+                         const std::uint16_t* b) noexcept {
   if constexpr (C > R) {  // the fewer operands stay in registers
     __m256 rows[R];
     KVTAPE_EACH(r, R) rows[r] = _mm256_broadcast_ss(a[r] + i);

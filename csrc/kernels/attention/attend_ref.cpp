@@ -20,7 +20,8 @@ struct Partition {
 };
 
 // The state of one row over one partition; o: [head_dim].
-void attend_partition(const float* q, float scale, const Partition& part, float* m_out, float* l_out, float* o) noexcept {
+void attend_partition(const float* q, float scale, const Partition& part, float* m_out, float* l_out,
+                      float* o) noexcept {
   float p[kPartitionLen];
   float m = -__builtin_inff();
   for (std::size_t j = 0; j < part.n_visible; ++j) {
@@ -53,8 +54,8 @@ void attend(const AttendArgs& args) noexcept {
     for (std::size_t i = 0; i < args.n_partitions; ++i) {
       const auto n_visible = static_cast<std::size_t>(args.n_visible[i * args.n_rows + r]);
       if (n_visible == 0) continue;
-      const Partition part{args.k_tiles + i * tiles_per_partition, args.v_tiles + i * tiles_per_partition, args.head_dim,
-                           args.block_size, n_visible};
+      const Partition part{args.k_tiles + i * tiles_per_partition, args.v_tiles + i * tiles_per_partition,
+                           args.head_dim, args.block_size, n_visible};
       float m, l, o[kMaxHeadDim];
       attend_partition(args.q[r], args.scale, part, &m, &l, o);
       fold_states(state, {&m, &l, o}, 1, args.head_dim);

@@ -22,7 +22,8 @@ void exp_weights(const float* x, std::size_t n, float m, float s, float* w, floa
     __m256 low = _mm256_setzero_ps(), high = low;
     std::size_t i = begin;
     for (; i + 16 <= end; i += 16) {
-      const __m256 w_low = weights(_mm256_loadu_ps(x + i), m8, s8), w_high = weights(_mm256_loadu_ps(x + i + 8), m8, s8);
+      const __m256 w_low = weights(_mm256_loadu_ps(x + i), m8, s8),
+                   w_high = weights(_mm256_loadu_ps(x + i + 8), m8, s8);
       low = _mm256_add_ps(low, w_low);
       high = _mm256_add_ps(high, w_high);
       _mm256_storeu_ps(w + i, w_low);
@@ -31,8 +32,10 @@ void exp_weights(const float* x, std::size_t n, float m, float s, float* w, floa
     for (bool upper = false; i < end; i += 8, upper = true) {  // lanes past the end add +0
       const __m256i there = first_lanes(end - i < 8 ? end - i : 8);
       const __m256 last = _mm256_and_ps(weights(_mm256_maskload_ps(x + i, there), m8, s8), _mm256_castsi256_ps(there));
-      if (upper) high = _mm256_add_ps(high, last);
-      else low = _mm256_add_ps(low, last);
+      if (upper)
+        high = _mm256_add_ps(high, last);
+      else
+        low = _mm256_add_ps(low, last);
       _mm256_maskstore_ps(w + i, there, last);
     }
     *sums++ = reduce16(low, high);

@@ -1,7 +1,8 @@
 """Causal attention over a paged KV pool.
 
-A pool is a float16 array [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size]: for each layer of a block the K tile
-of every KV head, [head_dim, block_size], and then the V tiles, [block_size, head_dim]. block_size is 32, 64 or 128.
+A pool is a float16 array [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size]: for each layer of a block the K
+tile of every KV head, [head_dim, block_size], and then the V tiles, [block_size, head_dim]. block_size is 32, 64 or
+128.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ def attention(
     """
     out = np.zeros_like(q) if out is None else out
     scale = float(q.shape[-1]) ** -0.5 if scale is None else scale
-    _core.attention(
-        q, pool.view(np.uint16), spans, out, layer=layer, scale=scale, n_threads=n_threads, isa=isa or ""
-    )
+    _core.attention(q, pool.view(np.uint16), spans, out, layer=layer, scale=scale, n_threads=n_threads, isa=isa or "")
     return out
 
 

@@ -1,4 +1,4 @@
-"""From a row of logits to a token: penalties, bias, mask, temperature, top-k, top-p, min-p, draw; and log-probabilities.
+"""From a row of logits to a token: bias, penalties, mask, temperature, top-k, top-p, min-p, draw; log-probabilities.
 
 The order of the steps, and what each does to ties and infinities, is written in csrc/ops/sampling.h.
 """
@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from kvtape._native import _core
 from kvtape.types import SamplingParams, TopLogprob
 
-__all__ = ["SampleResult", "exp_weights", "log_softmax", "native_params", "run_max", "sample", "select_at_least", "uniform"]
+__all__ = [
+    "SampleResult",
+    "exp_weights",
+    "log_softmax",
+    "native_params",
+    "run_max",
+    "sample",
+    "select_at_least",
+    "uniform",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,4 +30,3 @@ def test_scores_that_climb_or_fall_from_group_to_group(isa, sign, rng):
     q = np.zeros((1, 1, 8), np.float32)
     q[0, 0, 0] = 4.0
     context.check(q, 2099, scale=1.0, isa=isa)
-

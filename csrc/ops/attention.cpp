@@ -19,9 +19,6 @@ using kernels::kPartitionLen;
 constexpr std::size_t kTileQueries = 48;
 constexpr std::size_t kMaxTileQueries = 64;
 
-// States that are kept at a time; longer batches are done in waves. 16 MiB, against the L3 of a server core or two.
-constexpr std::size_t kMaxStateFloats = std::size_t{4} << 20;
-
 constexpr std::size_t kGroupLen = kPartitionLen * kPartitionGroup;
 
 struct Row {
@@ -75,9 +72,12 @@ struct AttentionScratch::Buffers {
   std::vector<Row> rows;               // of the wave
   std::vector<AttentionSpan> spans;    // of the wave: first_row indexes rows
   std::vector<Task> shared, own, fold;
+  std::size_t max_states_floats = 0;
 };
 
-AttentionScratch::AttentionScratch() : buffers_(std::make_unique<Buffers>()) {}
+AttentionScratch::AttentionScratch(std::size_t max_states_floats) : buffers_(std::make_unique<Buffers>()) {
+  buffers_->max_states_floats = max_states_floats;
+}
 AttentionScratch::~AttentionScratch() = default;
 AttentionScratch::AttentionScratch(AttentionScratch&&) noexcept = default;
 AttentionScratch& AttentionScratch::operator=(AttentionScratch&&) noexcept = default;
@@ -107,7 +107,8 @@ class Wave {
       const std::size_t position = static_cast<std::size_t>(span.first_position) + i;
       const std::size_t n_groups = std::max(n_groups_, position / kGroupLen + 1);
       const std::size_t n_queries = (buffers_.rows.size() + 1) * heads_per_kv_;
-      if (!buffers_.rows.empty() && n_queries * layout_.n_kv_heads * n_groups * layout_.head_dim > kMaxStateFloats)
+      if (!buffers_.rows.empty() &&
+          n_queries * layout_.n_kv_heads * n_groups * layout_.head_dim > buffers_.max_states_floats)
         break;
       n_groups_ = n_groups;
       buffers_.rows.push_back({span.first_row + i, position});

@@ -50,10 +50,14 @@ struct AttentionQueries {
   std::size_t out_stride;
 };
 
-// Working memory of attention(); grows to the largest batch it has seen, then nothing is allocated.
+// Working memory of attention(); grows to the largest batch it has seen, then nothing is allocated. Batches whose softmax
+// states would take more than max_states_floats are done in waves of rows; one row is always done at once.
 class AttentionScratch {
  public:
-  AttentionScratch();
+  static constexpr std::size_t kMaxStatesFloats = std::size_t{4}
+                                                  << 20;  // 16 MiB, against the L3 of a server's core or two
+
+  explicit AttentionScratch(std::size_t max_states_floats = kMaxStatesFloats);
   ~AttentionScratch();
   AttentionScratch(AttentionScratch&&) noexcept;
   AttentionScratch& operator=(AttentionScratch&&) noexcept;

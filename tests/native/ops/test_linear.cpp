@@ -2,27 +2,14 @@
 
 #include "ops/linear.h"
 
-#include <atomic>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "check.h"
+#include "count_allocations.h"
 #include "ops/table.h"
-
-namespace { std::atomic<std::size_t> n_allocations{0}; }  // namespace
-
-// Out of line, or the compiler pairs one of them with malloc or free and warns.
-__attribute__((noinline)) void* operator new(std::size_t n) {
-  ++n_allocations;
-  if (void* p = std::malloc(n)) return p;
-  throw std::bad_alloc();
-}
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -93,14 +80,14 @@ void allocates_nothing_once_it_has_room() {
   std::vector<float> y(8 * 100);
   ActivationBuffer activations;
   activations.reserve(8, kDim);
-  const std::size_t before = n_allocations;
+  const std::size_t before = test::n_allocations;
   for (std::size_t n_tokens : {8, 1, 3, 8}) {
     activations.set(lease, ops::table(), x.data(), kDim, n_tokens, kDim, true);
     const MatmulJob jobs[] = {{&w, &activations, y.data(), 100}, {&w, &activations, y.data(), 100}};
     ops::matmul_many(lease, ops::table(), std::span(jobs).first(1));
     ops::matmul(lease, ops::table(), w, activations, y.data(), 100);
   }
-  CHECK(n_allocations == before, "%zu more", n_allocations - before);
+  CHECK(test::n_allocations == before, "%zu more", test::n_allocations - before);
 }
 
 // Whether f throws invalid_argument with `part` in its message.

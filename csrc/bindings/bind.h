@@ -9,5 +9,7 @@ void bind_errors(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 void bind_attention(pybind11::module_& m);
 void bind_sampling(pybind11::module_& m);
+void bind_gguf(pybind11::module_& m);
+void bind_text(pybind11::module_& m);
 
 }  // namespace kvtape::bindings

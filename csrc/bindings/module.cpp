@@ -8,4 +8,6 @@ PYBIND11_MODULE(_core, m) {
   kvtape::bindings::bind_ops(m);
   kvtape::bindings::bind_attention(m);
   kvtape::bindings::bind_sampling(m);
+  kvtape::bindings::bind_gguf(m);
+  kvtape::bindings::bind_text(m);
 }

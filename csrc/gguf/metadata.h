@@ -15,20 +15,9 @@
 #include <string_view>
 #include <vector>
 
-#include "gguf/format.h"
+#include "gguf/value.h"
 
 namespace kvtape::gguf {
-
-// One value where it lies in the file, its bytes checked by the reader.
-struct Value {
-  ValueType type = ValueType::uint8;
-  ValueType element = ValueType::uint8;  // of an array
-  std::uint64_t count = 1;               // elements of an array; 1 for the rest
-  std::span<const std::byte> bytes;      // a string's characters, an array's elements, a number
-};
-
-// The elements of an array, one by one.
-std::vector<Value> elements(const Value& array);
 
 class Metadata {
  public:

@@ -1,6 +1,7 @@
 """The native core. Each section is one file of csrc/bindings."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,3 +169,44 @@ def exp_weights(
 
 def select_at_least(x: NDArray[np.float32], *, least: float, isa: str) -> NDArray[np.int32]:
     """x: [n]; returns ascending indices."""
+# ---- gguf ------------------------------------------------------------------------------------------------------------
+class GgufFile:
+    """A model file, mapped read-only."""
+
+    def __init__(self, path: str | bytes) -> None:
+        """Read all but the tensors' data. Raises NotFound, OSError or ModelError; the message names the path."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Keys in order: int, float, bool, str, numpy arrays of numbers, lists of strings or arrays. Built at each call."""
+
+    @property
+    def tensors(self) -> list[tuple[str, tuple[int, ...], str, int, int | None]]:
+        """Name, dims (the row length first), type, offset in the file, bytes (None for a type that is not supported)."""
+
+    def tensor_bytes(self, name: str) -> NDArray[np.uint8]:
+        """Read-only view of a tensor's bytes; it keeps the file open. Raises ModelError: no such tensor, or its type."""
+
+    def drop_pages(self) -> None:
+        """Give the file's pages back to the system; they are read again when touched."""
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+class TokenBytes:
+    """Token id to bytes."""
+
+    def __init__(self, pieces: list[bytes]) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, id: int) -> bytes:
+        """Raises InvalidRequest for an id outside the table."""
+
+class TextAssembler:
+    """The text of one generation: token ids in, whole characters out, ended by the first stop string."""
+
+    def __init__(self, token_bytes: TokenBytes, stops: list[str]) -> None: ...
+    def push(self, token_id: int) -> tuple[str, bool]:
+        """Text that is certain by now, and whether a stop string is complete."""
+
+    def finish(self) -> str:
+        """The rest of the text, after the last token."""

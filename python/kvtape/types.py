@@ -95,7 +95,9 @@ class SamplingParams:
             raise InvalidRequest(f"stop has {len(self.stop)} strings, at most {MAX_STOP_STRINGS}", param="stop")
         for text in self.stop:
             if not isinstance(text, str) or not text or len(text.encode()) > MAX_STOP_BYTES:
-                raise InvalidRequest(f"each stop string has 1 to {MAX_STOP_BYTES} bytes, found {text!r:.80}", param="stop")
+                raise InvalidRequest(
+                    f"each stop string has 1 to {MAX_STOP_BYTES} bytes, found {text!r:.80}", param="stop"
+                )
         if len(self.logit_bias) > MAX_LOGIT_BIAS:
             raise InvalidRequest(
                 f"logit_bias has {len(self.logit_bias)} entries, at most {MAX_LOGIT_BIAS}", param="logit_bias"

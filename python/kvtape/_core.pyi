@@ -180,14 +180,14 @@ class GgufFile:
     def version(self) -> int: ...
     @property
     def metadata(self) -> dict[str, Any]:
-        """Keys in order: int, float, bool, str, numpy arrays of numbers, lists of strings or arrays. Built at each call."""
+        """Keys in order: int, float, bool, str, numpy arrays of numbers, lists of the rest. Built at each call."""
 
     @property
     def tensors(self) -> list[tuple[str, tuple[int, ...], str, int, int | None]]:
-        """Name, dims (the row length first), type, offset in the file, bytes (None for a type that is not supported)."""
+        """Name, dims (the row length first), type, offset in the file, bytes (None for a type not supported)."""
 
     def tensor_bytes(self, name: str) -> NDArray[np.uint8]:
-        """Read-only view of a tensor's bytes; it keeps the file open. Raises ModelError: no such tensor, or its type."""
+        """Read-only view that keeps the file open. Raises ModelError: no such tensor, or its type."""
 
     def drop_pages(self) -> None:
         """Give the file's pages back to the system; they are read again when touched."""

@@ -6,10 +6,10 @@ import gc
 import os
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 
+import gguf
 from kvtape._native import _core
 from kvtape.errors import ModelError, NotFound
 
@@ -118,7 +118,7 @@ def test_errors_name_what_was_wanted(written, tmp_path):
     file = _core.GgufFile(str(written[0]))
     with pytest.raises(ModelError, match="tensor 'exotic' has type Q3_K, supported: F32, F16, BF16"):
         file.tensor_bytes("exotic")
-    with pytest.raises(ModelError, match="tensor 'blk.0' is missing"):
+    with pytest.raises(ModelError, match=r"tensor 'blk\.0' is missing"):
         file.tensor_bytes("blk.0")
     with pytest.raises(NotFound, match="No such file"):
         _core.GgufFile(str(tmp_path / "absent.gguf"))

@@ -1,4 +1,4 @@
-"""Record what llama.cpp makes of the corpus: `python -m tests.golden.tokenizer.record LIBS MODEL.gguf`; see RECORD.md."""
+"""Record what llama.cpp makes of the corpus: `python -m tests.golden.tokenizer.record LIBS MODEL`; see RECORD.md."""
 
 from __future__ import annotations
 

@@ -1,0 +1,5 @@
+"""Conversations, whatever protocol they came by."""
+
+from kvtape.chat.template import ChatTemplate
+
+__all__ = ["ChatTemplate"]

@@ -145,7 +145,7 @@ def test_bombs_hurt_only_themselves(bomb):
 
 @pytest.mark.parametrize("opening", ["(", "[", "{% if 1 %}", "not ", "-", "{{"])
 def test_deep_nesting_is_refused_when_it_is_compiled(opening):
-    with pytest.raises(ModelError, match=r"chat template: (syntax error|out of memory)"):
+    with pytest.raises(ModelError, match=r"syntax error|out of memory"):
         ChatTemplate("{{ " + opening * 50_000)
 
 

@@ -11,5 +11,7 @@ void bind_attention(pybind11::module_& m);
 void bind_sampling(pybind11::module_& m);
 void bind_gguf(pybind11::module_& m);
 void bind_text(pybind11::module_& m);
+void bind_model(pybind11::module_& m);   // after gguf
+void bind_engine(pybind11::module_& m);  // after model
 
 }  // namespace kvtape::bindings

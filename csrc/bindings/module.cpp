@@ -10,4 +10,6 @@ PYBIND11_MODULE(_core, m) {
   kvtape::bindings::bind_sampling(m);
   kvtape::bindings::bind_gguf(m);
   kvtape::bindings::bind_text(m);
+  kvtape::bindings::bind_model(m);
+  kvtape::bindings::bind_engine(m);
 }

@@ -1,0 +1,326 @@
+#include "engine/engine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace kvtape::engine {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+std::string name(SequenceId id) { return "sequence " + std::to_string(id); }
+
+}  // namespace
+
+Engine::Engine(std::unique_ptr<model::Runner> runner, Vocabulary vocabulary, const kernels::KernelTable& kernel)
+    : runner_(std::move(runner)),
+      vocabulary_(std::move(vocabulary)),
+      kernel_(kernel),
+      process_id_(static_cast<long>(getpid())),
+      cache_(runner_->n_blocks(), runner_->block_size()),
+      scheduler_(cache_) {
+  if (vocabulary_.bytes->size() != static_cast<std::size_t>(runner_->vocab_size())) {
+    throw Error(ErrorCode::corrupt_file, "engine: the tokenizer has " + std::to_string(vocabulary_.bytes->size()) +
+                                             " tokens, the model " + std::to_string(runner_->vocab_size()));
+  }
+}
+
+std::unique_lock<std::mutex> Engine::enter() {
+  // Before the lock: a fork may have copied it locked.
+  if (process_id_ != static_cast<long>(getpid())) {
+    throw Error(ErrorCode::closed, "engine: it belongs to process " + std::to_string(process_id_) +
+                                       ", from which this one was forked; make an engine after the fork");
+  }
+  std::unique_lock lock(mutex_);
+  if (stopping_) throw Error(ErrorCode::closed, "engine: it is shut down");
+  return lock;
+}
+
+Sequence& Engine::find(SequenceId id) {
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end()) throw Error(ErrorCode::not_found, "engine: " + name(id) + " is not open");
+  it->second->last_used = ++clock_;
+  return *it->second;
+}
+
+Sequence& Engine::find_idle(SequenceId id, const char* verb) {
+  Sequence& sequence = find(id);
+  if (sequence.generation) {
+    throw Error(ErrorCode::busy, "engine: " + name(id) + " is generating; " + verb + " when it has ended, or cancel it");
+  }
+  return sequence;
+}
+
+SequenceId Engine::add(std::shared_ptr<Sequence> sequence) {
+  if (sequences_.size() >= kMaxSequences) {
+    throw Error(ErrorCode::overloaded, "engine: " + std::to_string(kMaxSequences) + " sequences are open, the most there can be");
+  }
+  sequence->id = next_id_++;
+  if (sequence->family == 0) sequence->family = sequence->id;
+  sequence->last_used = ++clock_;
+  by_id_.emplace(sequence->id, sequence);
+  sequences_.push_back(sequence);
+  return sequence->id;
+}
+
+SequenceId Engine::open() {
+  const auto lock = enter();
+  return add(std::make_shared<Sequence>());
+}
+
+SequenceId Engine::fork(SequenceId id) {
+  const auto lock = enter();
+  const Sequence& parent = find(id);
+  auto child = std::make_shared<Sequence>();
+  child->family = parent.family;
+  const SequenceId child_id = add(child);  // refuses before blocks are shared
+  cache_.share(parent, *child);
+  child->dropped = true;  // tokens of its parent that lack KV are computed when they are needed
+  return child_id;
+}
+
+void Engine::append(SequenceId id, std::span<const std::int32_t> tokens, WorkClass work) {
+  {
+    const auto lock = enter();
+    Sequence& sequence = find_idle(id, "append");
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] < 0 || tokens[i] >= runner_->vocab_size()) {
+        throw Error(ErrorCode::invalid_argument, "engine: token id " + std::to_string(tokens[i]) + " at index " +
+                                                     std::to_string(i) + ", wanted 0 to " + std::to_string(runner_->vocab_size() - 1));
+      }
+    }
+    const auto n_free = static_cast<std::size_t>(runner_->n_ctx() - sequence.n_tokens());
+    if (tokens.size() > n_free) {
+      throw Error(ErrorCode::context_overflow, "engine: " + std::to_string(sequence.tokens.size() + tokens.size()) +
+                                                   " tokens do not fit the context of " + std::to_string(runner_->n_ctx()));
+    }
+    sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+    sequence.work = work;
+    sequence.arrival = ++clock_;
+    sequence.dropped = false;
+    changed_ = true;
+  }
+  work_added_.notify_one();
+}
+
+GenerationId Engine::generate(SequenceId id, GenerationParams params) {
+  GenerationId generation_id;
+  {
+    const auto lock = enter();
+    Sequence& sequence = find_idle(id, "generate again");
+    if (sequence.tokens.empty()) {
+      throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has no tokens; append some before it generates");
+    }
+    if (sequence.n_tokens() >= runner_->n_ctx()) {
+      throw Error(ErrorCode::context_overflow, "engine: " + name(id) + " fills its context of " + std::to_string(runner_->n_ctx()) +
+                                                   " tokens; nothing can be generated");
+    }
+    generation_id = next_id_++;
+    sequence.generation = std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
+    // The last token's logits are wanted: where its KV is there already, it runs once more and writes the same bits.
+    if (sequence.n_cached == sequence.n_tokens()) {
+      --sequence.n_cached;
+      ++sequence.epoch;
+    }
+    sequence.arrival = ++clock_;
+    generating_.emplace(generation_id, by_id_.at(id));
+    changed_ = true;
+  }
+  work_added_.notify_one();
+  return generation_id;
+}
+
+void Engine::end_generation(Sequence& sequence) {
+  generating_.erase(sequence.generation->id());
+  sequence.generation.reset();
+  sequence.n_computed = 0;
+}
+
+void Engine::cancel(GenerationId id) {
+  const auto lock = enter();
+  const auto it = generating_.find(id);
+  if (it == generating_.end()) return;
+  const auto sequence = it->second;
+  sequence->generation->cancelled = true;
+  end_generation(*sequence);
+  sequence->dropped = true;  // what it had not computed is not wanted any more
+}
+
+void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
+  const auto lock = enter();
+  Sequence& sequence = find_idle(id, "truncate");
+  if (n_tokens < 0 || n_tokens > sequence.n_tokens()) {
+    throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has " + std::to_string(sequence.n_tokens()) +
+                                                 " tokens, truncate wants 0 to that, found " + std::to_string(n_tokens));
+  }
+  cache_.truncate(sequence, n_tokens);
+  ++sequence.epoch;
+}
+
+void Engine::close(SequenceId id) {
+  const auto lock = enter();
+  Sequence& sequence = find(id);
+  if (sequence.generation) {
+    sequence.generation->cancelled = true;
+    end_generation(sequence);
+  }
+  // A running step may still write the blocks; they are not handed out again before it has ended.
+  cache_.drop(sequence);
+  ++sequence.epoch;
+  std::erase_if(sequences_, [&](const auto& other) { return other->id == id; });
+  by_id_.erase(id);
+}
+
+void Engine::freeze(SequenceId id, std::int32_t n_tokens) {
+  const auto lock = enter();
+  Sequence& sequence = find(id);
+  cache_.freeze(sequence, std::clamp(n_tokens, 0, sequence.n_tokens()));
+}
+
+bool Engine::request_resident(SequenceId id) {
+  bool resident;
+  {
+    const auto lock = enter();
+    Sequence& sequence = find(id);
+    if (sequence.dropped) sequence.arrival = ++clock_;
+    sequence.dropped = false;
+    resident = sequence.n_cached + 1 >= sequence.n_tokens();
+    sequence.resident_wanted = !resident;
+    changed_ |= !resident;
+  }
+  if (!resident) work_added_.notify_one();
+  return resident;
+}
+
+std::int32_t Engine::n_tokens(SequenceId id) {
+  const auto lock = enter();
+  return find(id).n_tokens();
+}
+
+std::int32_t Engine::n_cached(SequenceId id) {
+  const auto lock = enter();
+  return find(id).n_cached;
+}
+
+std::vector<std::int32_t> Engine::tokens(SequenceId id) {
+  const auto lock = enter();
+  return find(id).tokens;
+}
+
+bool Engine::step(Events& events) {
+  events.tokens.clear();
+  events.resident.clear();
+  {
+    auto lock = enter();
+    for (;;) {
+      changed_ = false;
+      scheduler_.make_plan(sequences_, plan_, stats_);
+      if (!plan_.rows.empty()) break;
+      work_added_.wait(lock, [&] { return stopping_ || changed_; });
+      if (stopping_) return false;
+    }
+    ++stats_.steps;
+  }
+  if (!plan_.copies.empty()) runner_->copy_blocks(plan_.copies);
+  const std::span<const float> logits = runner_->forward(plan_.batch());
+  commit_kv(events);
+  draw_tokens(logits, events);
+  commit_tokens(events);
+  return true;
+}
+
+void Engine::commit_kv(Events& events) {
+  std::lock_guard lock(mutex_);
+  for (PlannedRow& row : plan_.rows) {
+    Sequence& sequence = *row.sequence;
+    if (sequence.epoch != row.epoch) {
+      ++stats_.dropped_results;
+      row.generation.reset();
+      continue;
+    }
+    const auto n_before = sequence.n_computed;
+    cache_.commit(sequence, row.n_tokens);
+    stats_.computed_tokens += static_cast<std::uint64_t>(sequence.n_computed - n_before);
+    row.n_computed = sequence.n_computed;
+    row.n_free = runner_->n_ctx() - sequence.n_tokens();
+    if (sequence.resident_wanted && sequence.n_cached + 1 >= sequence.n_tokens()) {
+      sequence.resident_wanted = false;
+      events.resident.push_back(sequence.id);
+    }
+  }
+}
+
+void Engine::draw_tokens(std::span<const float> logits, Events& events) {
+  const auto vocab_size = static_cast<std::size_t>(runner_->vocab_size());
+  std::size_t n_drawn = 0;
+  for (std::size_t want = 0, i = 0; i < plan_.rows.size(); ++i) {
+    PlannedRow& row = plan_.rows[i];
+    if (!row.samples) continue;
+    const auto row_logits = logits.subspan(want++ * vocab_size, vocab_size);
+    if (!row.generation) continue;
+    events.tokens.push_back(row.generation->draw(kernel_, row_logits, row.history, row.n_free, row.n_computed, scratch_));
+    row.event = n_drawn++;
+  }
+}
+
+void Engine::commit_tokens(Events& events) {
+  std::lock_guard lock(mutex_);
+  std::size_t n_kept = 0;
+  for (PlannedRow& row : plan_.rows) {
+    if (!row.generation) continue;
+    TokenEvent& event = events.tokens[row.event];
+    Sequence& sequence = *row.sequence;
+    if (row.generation->cancelled) {
+      ++stats_.dropped_results;
+      continue;
+    }
+    if (event.finish != FinishReason::error) {
+      sequence.tokens.push_back(event.token);
+      ++stats_.generated_tokens;
+    }
+    if (event.finish != FinishReason::none) {
+      stats_.prompt_tokens += static_cast<std::uint64_t>(event.usage.prompt_tokens);
+      stats_.cached_tokens += static_cast<std::uint64_t>(event.usage.cached_tokens);
+      end_generation(sequence);
+    }
+    if (row.event != n_kept) events.tokens[n_kept] = std::move(event);
+    ++n_kept;
+  }
+  events.tokens.resize(n_kept);
+}
+
+void Engine::stop() {
+  {
+    if (process_id_ != static_cast<long>(getpid())) return;
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  work_added_.notify_all();
+}
+
+Stats Engine::stats() {
+  const auto lock = enter();
+  Stats stats = stats_;
+  stats.n_sequences = static_cast<std::int32_t>(sequences_.size());
+  stats.n_running = static_cast<std::int32_t>(generating_.size());
+  stats.n_pending = static_cast<std::int32_t>(std::ranges::count_if(sequences_, [](const auto& s) { return s->n_wanted() > 0; }));
+  stats.n_blocks = cache_.pool().n_blocks();
+  stats.n_blocks_free = cache_.pool().n_free();
+  stats.n_blocks_indexed = cache_.index().n_nodes();
+  return stats;
+}
+
+void Engine::check_integrity() {
+  const auto lock = enter();
+  std::vector<const Sequence*> open;
+  for (const auto& sequence : sequences_) open.push_back(sequence.get());
+  cache_.check_integrity(open);
+}
+
+}  // namespace kvtape::engine

@@ -1,0 +1,60 @@
+#pragma once
+// One run of the sampler over a sequence: parameters, text, stop rules, counts. Only the engine's thread touches it once it
+// runs, but for `cancelled`, which the engine's lock guards.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/types.h"
+#include "ops/sampling.h"
+#include "text/text_assembler.h"
+
+namespace kvtape::engine {
+
+struct GenerationParams {
+  ops::SamplingParams sampling;            // its logit_bias is the list below
+  std::vector<ops::LogitBias> logit_bias;
+  std::optional<std::int32_t> max_tokens;  // none: until the context is full
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  WorkClass work = WorkClass::interactive;
+};
+
+struct Vocabulary {
+  std::shared_ptr<const text::TokenBytes> bytes;
+  std::vector<std::int32_t> eos;  // ids that end a generation
+};
+
+class Generation {
+ public:
+  Generation(GenerationId id, GenerationParams params, const Vocabulary& vocabulary, std::int32_t n_prompt);
+
+  [[nodiscard]] GenerationId id() const noexcept { return id_; }
+  [[nodiscard]] WorkClass work() const noexcept { return params_.work; }
+
+  // How many of the sequence's newest tokens draw() looks at.
+  [[nodiscard]] std::size_t history_len() const noexcept;
+
+  // The event of the next token, drawn from logits: [vocab_size].
+  //   history: the newest history_len() tokens, or all; n_free: tokens the context could hold before this one
+  //   n_computed: prompt tokens computed for this generation so far
+  TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits, std::span<const std::int32_t> history,
+                  std::int32_t n_free, std::int32_t n_computed, ops::SamplingScratch& scratch);
+
+  bool cancelled = false;
+
+ private:
+  [[nodiscard]] bool is_eos(std::int32_t token) const noexcept;
+
+  GenerationId id_;
+  GenerationParams params_;
+  std::vector<std::int32_t> eos_;
+  text::TextAssembler assembler_;
+  Usage usage_;
+};
+
+}  // namespace kvtape::engine

@@ -1,0 +1,160 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace kvtape::engine {
+namespace {
+
+bool is_decode(const Sequence& sequence) { return sequence.generation && sequence.n_wanted() == 1; }
+
+bool is_idle(const Sequence& sequence) { return sequence.n_wanted() <= 0; }
+
+// Who loses its blocks first: idle ones (the longest unused first), then the lowest class, then the youngest.
+bool loses_before(const Sequence& a, const Sequence& b) {
+  if (is_idle(a) != is_idle(b)) return is_idle(a);
+  if (is_idle(a)) return a.last_used < b.last_used;
+  return std::tuple(a.work_class(), a.arrival) > std::tuple(b.work_class(), b.arrival);
+}
+
+// Tokens each kind of work may still put into the step.
+class Budget {
+ public:
+  explicit Budget(std::span<const std::shared_ptr<Sequence>> ready) {
+    bool interactive_waits = false, interactive_decodes = false, flash_waits = false;
+    for (const auto& sequence : ready) {
+      const bool interactive = sequence->work_class() == WorkClass::interactive;
+      interactive_waits |= interactive;
+      interactive_decodes |= interactive && is_decode(*sequence);
+      flash_waits |= sequence->work_class() == WorkClass::flash;
+    }
+    if (interactive_decodes) interactive_prompts_ = kPromptBesideDecode;
+    if (interactive_waits) others_ = kOthersBesideInteractive;
+    ingest_ = flash_waits ? others_ / 2 : others_;
+  }
+
+  [[nodiscard]] std::int32_t room(const Sequence& sequence) const {
+    switch (sequence.work_class()) {
+      case WorkClass::interactive: return is_decode(sequence) ? step_ : std::min(step_, interactive_prompts_);
+      case WorkClass::ingest: return std::min({step_, others_, ingest_});
+      default: return std::min(step_, others_);
+    }
+  }
+
+  void take(const Sequence& sequence, std::int32_t n) {
+    step_ -= n;
+    if (sequence.work_class() != WorkClass::interactive) others_ -= n;
+    if (sequence.work_class() == WorkClass::ingest) ingest_ -= n;
+    if (sequence.work_class() == WorkClass::interactive && !is_decode(sequence)) interactive_prompts_ -= n;
+  }
+
+ private:
+  std::int32_t step_ = kStepTokens, interactive_prompts_ = kStepTokens, others_ = kStepTokens, ingest_ = kStepTokens;
+};
+
+}  // namespace
+
+void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats) {
+  plan.rows.clear();
+  plan.tokens.clear();
+  plan.wants.clear();
+  plan.copies.clear();
+  plan.spans.clear();
+  plan.block_tables.clear();
+  ready_.clear();
+  for (const auto& sequence : sequences) {
+    sequence->planned = false;
+    if (!is_idle(*sequence)) ready_.push_back(sequence);
+  }
+  std::ranges::sort(ready_, {}, [](const std::shared_ptr<Sequence>& s) {
+    return std::tuple(!is_decode(*s), s->work_class(), s->arrival);
+  });
+
+  Budget budget(ready_);
+  for (const auto& sequence : ready_) {
+    if (is_idle(*sequence)) continue;  // preempted by somebody before it, and idle now
+    cache_.adopt(*sequence);
+    const std::int32_t n = std::min(sequence->n_wanted(), budget.room(*sequence));
+    if (n <= 0) continue;
+    sequence->planned = true;  // from here on nobody takes its blocks
+    if (!try_prepare(*sequence, n, sequences, plan, stats)) {
+      sequence->planned = false;
+      continue;
+    }
+    budget.take(*sequence, n);
+    add_row(sequence, n, plan);
+  }
+  lay_out(plan);
+  ready_.clear();
+}
+
+bool Scheduler::try_prepare(Sequence& sequence, std::int32_t n, std::span<const std::shared_ptr<Sequence>> sequences,
+                            Plan& plan, Stats& stats) {
+  while (!cache_.try_prepare(sequence, n, plan.copies)) {
+    Sequence* victim = nullptr;
+    for (const auto& other : sequences) {
+      if (other->planned || other->blocks.empty() || !loses_before(*other, sequence)) continue;
+      if (victim == nullptr || loses_before(*other, *victim)) victim = other.get();
+    }
+    if (victim == nullptr) return false;
+    if (is_idle(*victim)) {
+      victim->dropped = true;
+      ++stats.sequences_dropped;
+    } else {
+      ++stats.preemptions;
+    }
+    cache_.drop(*victim);
+  }
+  return true;
+}
+
+void Scheduler::add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t n, Plan& plan) {
+  PlannedRow row{.sequence = sequence,
+                 .generation = nullptr,
+                 .samples = sequence->generation && n == sequence->n_wanted(),
+                 .n_tokens = n,
+                 .epoch = sequence->epoch,
+                 .history = {}};
+  if (row.samples) {
+    row.generation = sequence->generation;
+    const auto n_history = std::min(row.generation->history_len(), sequence->tokens.size());
+    row.history.assign(sequence->tokens.end() - static_cast<std::ptrdiff_t>(n_history), sequence->tokens.end());
+  }
+  plan.rows.push_back(std::move(row));
+}
+
+void Scheduler::lay_out(Plan& plan) const {
+  // Forks of one sequence hold the same first blocks: they stand side by side and are attended together.
+  std::ranges::stable_sort(plan.rows, {}, [](const PlannedRow& row) { return row.sequence->family; });
+  std::size_t n_entries = 0;
+  for (const auto& row : plan.rows) n_entries += row.sequence->blocks.size();
+  plan.block_tables.reserve(n_entries);  // spans point into it
+  for (const auto& row : plan.rows) {
+    const Sequence& sequence = *row.sequence;
+    const std::size_t begin = plan.block_tables.size();
+    plan.block_tables.insert(plan.block_tables.end(), sequence.blocks.begin(), sequence.blocks.end());
+    plan.spans.push_back({.first = static_cast<std::int32_t>(plan.tokens.size()),
+                          .n_tokens = row.n_tokens,
+                          .position = sequence.n_cached,
+                          .blocks = std::span(plan.block_tables).subspan(begin),
+                          .group = static_cast<std::int32_t>(plan.spans.size()),
+                          .shared_len = 0});
+    const auto tokens = sequence.tokens.begin() + sequence.n_cached;
+    plan.tokens.insert(plan.tokens.end(), tokens, tokens + row.n_tokens);
+    if (row.samples) plan.wants.push_back(static_cast<std::int32_t>(plan.tokens.size()) - 1);
+  }
+  for (std::size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
+    auto shared = plan.spans[begin].blocks;
+    for (end = begin + 1; end < plan.rows.size() && plan.rows[end].sequence->family == plan.rows[begin].sequence->family; ++end) {
+      const auto [same, _] = std::ranges::mismatch(shared, plan.spans[end].blocks);
+      shared = {shared.begin(), same};
+    }
+    if (end - begin < 2) continue;
+    for (std::size_t i = begin; i < end; ++i) {
+      plan.spans[i].group = static_cast<std::int32_t>(begin);
+      plan.spans[i].shared_len = static_cast<std::int32_t>(shared.size()) * cache_.block_size();
+    }
+  }
+}
+
+}  // namespace kvtape::engine

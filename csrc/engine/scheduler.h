@@ -1,0 +1,63 @@
+#pragma once
+// Who runs in this step. One-token rows (decodes) go first, then prompts; within each, classes in order, and within a
+// class who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
+// younger ones of its own class; it never takes from its betters, so the best always runs.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/generation.h"
+#include "engine/sequence.h"
+#include "engine/types.h"
+#include "model/runner.h"
+
+namespace kvtape::engine {
+
+// Tokens a step may hold. The first bounds the scratch memory, the others how long somebody waits for somebody else.
+inline constexpr std::int32_t kStepTokens = 256;
+inline constexpr std::int32_t kPromptBesideDecode = 64;      // of interactive prompts, while an interactive decode runs
+inline constexpr std::int32_t kOthersBesideInteractive = 8;  // of all other classes, while an interactive one has work
+
+struct PlannedRow {
+  std::shared_ptr<Sequence> sequence;
+  std::shared_ptr<Generation> generation;  // where the row's last token's logits are sampled; emptied when its result is stale
+  bool samples;                            // whether it stood in Plan::wants
+  std::int32_t n_tokens;
+  std::uint32_t epoch;
+  std::vector<std::int32_t> history;       // the tokens its penalties look at
+  std::int32_t n_free = 0, n_computed = 0; // of the sequence, when the row's KV was committed
+  std::size_t event = 0;                   // index into Events::tokens
+};
+
+// What one step does; its own copies, so that the sequences may change while it runs.
+struct Plan {
+  std::vector<PlannedRow> rows;
+  std::vector<model::RowSpan> spans;        // [n_rows]
+  std::vector<std::int32_t> tokens;         // [n_tokens]
+  std::vector<std::int32_t> wants;          // [rows with a generation]
+  std::vector<std::int32_t> block_tables;   // all rows' in turn
+  std::vector<model::BlockPair> copies;
+
+  [[nodiscard]] model::Batch batch() const noexcept { return {tokens, spans, wants}; }
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(SequenceCache& cache) : cache_(cache) {}
+
+  // Fills `plan` (its memory is reused); empty rows: nothing can run.
+  void make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
+
+ private:
+  [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n, std::span<const std::shared_ptr<Sequence>> sequences,
+                                 Plan& plan, Stats& stats);
+  static void add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t n, Plan& plan);
+  void lay_out(Plan& plan) const;
+
+  SequenceCache& cache_;
+  std::vector<std::shared_ptr<Sequence>> ready_;
+};
+
+}  // namespace kvtape::engine

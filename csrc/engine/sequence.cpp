@@ -1,0 +1,136 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <cassert>
+#include <stdexcept>
+#include <string>
+
+#include "engine/generation.h"
+
+namespace kvtape::engine {
+
+WorkClass Sequence::work_class() const noexcept { return generation ? generation->work() : work; }
+
+SequenceCache::SequenceCache(std::int32_t n_blocks, std::int32_t block_size)
+    : pool_(n_blocks), index_(pool_, block_size), block_size_(block_size) {}
+
+std::span<const std::int32_t> SequenceCache::block_ids(const Sequence& sequence, std::size_t block) const noexcept {
+  const auto size = static_cast<std::size_t>(block_size_);
+  return std::span(sequence.tokens).subspan(block * size, size);
+}
+
+cache::PrefixIndex::Node SequenceCache::last_node(const Sequence& sequence) const noexcept {
+  return sequence.nodes.empty() ? cache::PrefixIndex::kRoot : sequence.nodes.back();
+}
+
+std::optional<std::int32_t> SequenceCache::try_take() {
+  for (;;) {
+    if (const auto block = pool_.try_allocate()) return block;
+    if (!index_.try_evict()) return std::nullopt;
+  }
+}
+
+void SequenceCache::adopt(Sequence& sequence) {
+  // Only at a block's edge, and only where everything before it stands in the index.
+  while (sequence.n_cached == static_cast<std::int32_t>(sequence.nodes.size()) * block_size_ &&
+         sequence.n_cached + block_size_ < sequence.n_tokens()) {
+    const auto entry = index_.find(last_node(sequence), block_ids(sequence, sequence.nodes.size()));
+    if (!entry) return;
+    pool_.retain(entry->block);
+    sequence.blocks.push_back(entry->block);
+    sequence.nodes.push_back(entry->node);
+    sequence.n_cached += block_size_;
+    sequence.n_reached = std::max(sequence.n_reached, sequence.n_cached);
+  }
+}
+
+bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies) {
+  const auto first = static_cast<std::size_t>(sequence.n_cached / block_size_);
+  if (first < sequence.blocks.size() && pool_.ref_count(sequence.blocks[first]) > 1) {
+    const auto own = try_take();
+    if (!own) return false;
+    copies.push_back({sequence.blocks[first], *own});
+    pool_.release(sequence.blocks[first]);
+    sequence.blocks[first] = *own;
+    if (sequence.nodes.size() > first) sequence.nodes.resize(first);
+  }
+  while (static_cast<std::int32_t>(sequence.blocks.size()) < n_blocks_for(sequence.n_cached + n)) {
+    const auto block = try_take();
+    if (!block) return false;
+    sequence.blocks.push_back(*block);
+  }
+  return true;
+}
+
+void SequenceCache::commit(Sequence& sequence, std::int32_t n) {
+  sequence.n_cached += n;
+  if (sequence.n_cached > sequence.n_reached) {
+    sequence.n_computed += sequence.n_cached - sequence.n_reached;
+    sequence.n_reached = sequence.n_cached;
+  }
+  while ((static_cast<std::int32_t>(sequence.nodes.size()) + 1) * block_size_ <= sequence.n_cached) {
+    const std::size_t i = sequence.nodes.size();
+    const auto entry = index_.insert(last_node(sequence), block_ids(sequence, i), sequence.blocks[i]);
+    if (entry.block != sequence.blocks[i]) {  // somebody was first; same ids, so the same bits
+      pool_.retain(entry.block);
+      pool_.release(sequence.blocks[i]);
+      sequence.blocks[i] = entry.block;
+    }
+    sequence.nodes.push_back(entry.node);
+    if (static_cast<std::int32_t>(sequence.nodes.size()) * block_size_ <= sequence.n_frozen) index_.freeze(entry.node);
+  }
+}
+
+void SequenceCache::share(const Sequence& parent, Sequence& child) {
+  child.family = parent.family;
+  child.tokens = parent.tokens;
+  child.blocks.assign(parent.blocks.begin(), parent.blocks.begin() + n_blocks_for(parent.n_cached));
+  const auto n_full = static_cast<std::size_t>(parent.n_cached / block_size_);
+  child.nodes.assign(parent.nodes.begin(), parent.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(n_full, parent.nodes.size())));
+  child.n_cached = parent.n_cached;
+  child.n_reached = parent.n_cached;
+  for (const std::int32_t block : child.blocks) pool_.retain(block);
+}
+
+void SequenceCache::release_from(Sequence& sequence, std::size_t n_kept) {
+  for (std::size_t i = n_kept; i < sequence.blocks.size(); ++i) pool_.release(sequence.blocks[i]);
+  sequence.blocks.resize(std::min(n_kept, sequence.blocks.size()));
+  sequence.nodes.resize(std::min(n_kept, sequence.nodes.size()));
+}
+
+void SequenceCache::truncate(Sequence& sequence, std::int32_t n_tokens) {
+  assert(n_tokens <= sequence.n_tokens());
+  sequence.tokens.resize(static_cast<std::size_t>(n_tokens));
+  sequence.n_cached = std::min(sequence.n_cached, n_tokens);
+  sequence.n_reached = std::min(sequence.n_reached, n_tokens);
+  sequence.n_frozen = std::min(sequence.n_frozen, n_tokens);
+  release_from(sequence, static_cast<std::size_t>(n_blocks_for(sequence.n_cached)));
+  // A block cut in two is no longer the one in the index.
+  sequence.nodes.resize(std::min(sequence.nodes.size(), static_cast<std::size_t>(sequence.n_cached / block_size_)));
+}
+
+void SequenceCache::drop(Sequence& sequence) {
+  release_from(sequence, 0);
+  sequence.n_cached = 0;
+}
+
+void SequenceCache::freeze(Sequence& sequence, std::int32_t n_tokens) {
+  sequence.n_frozen = std::max(sequence.n_frozen, n_tokens);
+  for (std::size_t i = 0; i < sequence.nodes.size(); ++i) {
+    if (static_cast<std::int32_t>(i + 1) * block_size_ <= sequence.n_frozen) index_.freeze(sequence.nodes[i]);
+  }
+}
+
+void SequenceCache::check_integrity(const std::vector<const Sequence*>& sequences) const {
+  std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.n_blocks()));
+  for (const Sequence* sequence : sequences) {
+    for (const std::int32_t block : sequence->blocks) ++holders[static_cast<std::size_t>(block)];
+    if (static_cast<std::int32_t>(sequence->blocks.size()) < n_blocks_for(sequence->n_cached)) {
+      throw std::logic_error("sequence " + std::to_string(sequence->id) + " lacks blocks for its cached tokens");
+    }
+  }
+  index_.check_integrity(holders);
+  pool_.check_integrity(holders);
+}
+
+}  // namespace kvtape::engine

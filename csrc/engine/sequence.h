@@ -1,0 +1,84 @@
+#pragma once
+// A sequence: token ids, and the blocks that hold KV for the first n_cached of them. The ids are the truth; the KV is a
+// cache of them that may be dropped at any time between steps.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "cache/prefix_index.h"
+#include "engine/types.h"
+#include "model/runner.h"
+
+namespace kvtape::engine {
+
+class Generation;
+
+struct Sequence {
+  SequenceId id = 0;
+  SequenceId family = 0;                       // id of the sequence at the root of its forks
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> blocks;            // block table: ceil(n_cached / block_size) blocks
+  std::vector<cache::PrefixIndex::Node> nodes; // of the leading blocks that stand in the prefix index
+  std::int32_t n_cached = 0;
+  std::int32_t n_reached = 0;                  // most tokens that ever had KV since birth or truncation
+  std::int32_t n_computed = 0;                 // tokens computed for the first time since the last generation began to sample
+  std::int32_t n_frozen = 0;                   // its first tokens, whose blocks are evicted last
+  std::uint32_t epoch = 0;                     // raised by what makes results of a running step stale
+  std::uint64_t last_used = 0;
+  WorkClass work = WorkClass::background;      // of the pending append
+  std::uint64_t arrival = 0;                   // order of its pending work
+  bool dropped = false;                        // its KV was taken while it was idle; rebuilt when asked for
+  bool resident_wanted = false;                // somebody waits until all tokens but the last have KV
+  bool planned = false;                        // part of the step being planned
+  std::shared_ptr<Generation> generation;      // the running one
+
+  [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
+  // Tokens that still need KV: all but the last, and the last too where its logits are wanted.
+  [[nodiscard]] std::int32_t n_wanted() const noexcept {
+    if (generation) return n_tokens() - n_cached;
+    return dropped ? 0 : n_tokens() - 1 - n_cached;
+  }
+  [[nodiscard]] WorkClass work_class() const noexcept;
+};
+
+// The cache's side of a sequence: takes blocks, shares them, gives them back.
+class SequenceCache {
+ public:
+  SequenceCache(std::int32_t n_blocks, std::int32_t block_size);
+
+  // Extends n_cached over whole blocks that the prefix index holds already; leaves at least one token to compute.
+  void adopt(Sequence& sequence);
+
+  // What must be so before tokens [n_cached, n_cached + n) are written: the first block is its own, the rest exist.
+  // A shared first block is replaced, and `copies` gets the pair to copy. False where the pool ran dry; what was taken stays.
+  [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies);
+
+  // Tokens up to n_cached + n have KV now: publishes full blocks, adopts the index's own where it has them.
+  void commit(Sequence& sequence, std::int32_t n);
+
+  void share(const Sequence& parent, Sequence& child);       // fork
+  void truncate(Sequence& sequence, std::int32_t n_tokens);  // n_tokens <= sequence.n_tokens()
+  void drop(Sequence& sequence);                             // all KV
+  void freeze(Sequence& sequence, std::int32_t n_tokens);
+
+  [[nodiscard]] std::int32_t block_size() const noexcept { return block_size_; }
+  [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
+  [[nodiscard]] const cache::PrefixIndex& index() const noexcept { return index_; }
+  // Throws std::logic_error where blocks leaked or are held too often.
+  void check_integrity(const std::vector<const Sequence*>& sequences) const;
+
+ private:
+  [[nodiscard]] std::int32_t n_blocks_for(std::int32_t n_tokens) const noexcept { return (n_tokens + block_size_ - 1) / block_size_; }
+  [[nodiscard]] std::span<const std::int32_t> block_ids(const Sequence& sequence, std::size_t block) const noexcept;
+  [[nodiscard]] cache::PrefixIndex::Node last_node(const Sequence& sequence) const noexcept;
+  [[nodiscard]] std::optional<std::int32_t> try_take();
+  void release_from(Sequence& sequence, std::size_t n_kept);
+
+  cache::BlockPool pool_;
+  cache::PrefixIndex index_;
+  std::int32_t block_size_;
+};
+
+}  // namespace kvtape::engine

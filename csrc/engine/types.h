@@ -1,0 +1,52 @@
+#pragma once
+// Values that cross the engine's boundary.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kvtape::engine {
+
+using SequenceId = std::uint64_t;
+using GenerationId = std::uint64_t;
+
+// Who goes first, in this order; within a class, who came first.
+enum class WorkClass : std::uint8_t { interactive, ingest, flash, background };
+
+enum class FinishReason : std::uint8_t { none, stop, length, error };
+
+struct TopLogprob {
+  std::int32_t token;
+  float logprob;
+};
+
+struct Usage {
+  std::int32_t prompt_tokens = 0, completion_tokens = 0;
+  std::int32_t cached_tokens = 0;  // prompt tokens that nobody had to compute for this generation
+};
+
+struct TokenEvent {  // one generated token
+  GenerationId generation;
+  std::int32_t token;
+  std::string text;  // whole characters only
+  std::optional<float> logprob, logit_gap;
+  std::vector<TopLogprob> top;
+  FinishReason finish = FinishReason::none;
+  std::string error;  // where finish is error
+  Usage usage;        // where finish is not none
+};
+
+struct Events {                        // of one step
+  std::vector<TokenEvent> tokens;
+  std::vector<SequenceId> resident;    // whose tokens all have KV now (the last may lack it)
+};
+
+struct Stats {
+  std::uint64_t steps = 0, preemptions = 0, sequences_dropped = 0, dropped_results = 0;
+  std::uint64_t prompt_tokens = 0, cached_tokens = 0, computed_tokens = 0, generated_tokens = 0;
+  std::int32_t n_sequences = 0, n_running = 0, n_pending = 0;
+  std::int32_t n_blocks = 0, n_blocks_free = 0, n_blocks_indexed = 0;
+};
+
+}  // namespace kvtape::engine

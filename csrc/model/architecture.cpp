@@ -1,0 +1,71 @@
+#include "model/architecture.h"
+
+#include "base/error.h"
+#include "model/llama.h"
+
+namespace kvtape::model {
+namespace {
+
+using Factory = std::unique_ptr<const Architecture> (*)(ops::Lease&, const gguf::GgufFile&, const Config&);
+
+struct Row {
+  const char* name;
+  Factory make;
+};
+
+constexpr Row kArchitectures[] = {
+    {"llama", make_llama},
+};
+
+}  // namespace
+
+void Workspace::prepare(const Config& config, const Batch& batch) {
+  const std::size_t n_tokens = batch.tokens.size();
+  const auto head_dim = static_cast<std::size_t>(config.head_dim);
+  const auto n_q = static_cast<std::size_t>(config.n_heads) * head_dim;
+  const auto n_kv = static_cast<std::size_t>(config.n_kv_heads) * head_dim;
+  x.reserve_discard(n_tokens * static_cast<std::size_t>(config.dim));
+  h.reserve_discard(n_tokens * static_cast<std::size_t>(config.dim));
+  qkv.reserve_discard(n_tokens * (n_q + 2 * n_kv));
+  attended.reserve_discard(n_tokens * n_q);
+  gate.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
+  up.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
+  logits.reserve_discard(batch.wants.size() * static_cast<std::size_t>(config.vocab_size));
+
+  positions.clear();
+  spans.clear();
+  for (const RowSpan& row : batch.rows) {
+    for (std::int32_t i = 0; i < row.n_tokens; ++i) positions.push_back(row.position + i);
+    spans.push_back({.first_row = static_cast<std::size_t>(row.first),
+                     .n_rows = static_cast<std::size_t>(row.n_tokens),
+                     .first_position = row.position,
+                     .blocks = row.blocks,
+                     .group = static_cast<std::size_t>(row.group),
+                     .shared_len = static_cast<std::size_t>(row.shared_len)});
+  }
+}
+
+std::shared_ptr<const Model> load_model(const gguf::GgufFile& file, std::size_t n_threads) {
+  auto model = std::make_shared<Model>();
+  model->config = Config::from_gguf(file);
+  for (const auto& tensor : file.tensors()) {
+    std::size_t n = 1;
+    for (const auto size : tensor.dims) n *= size;
+    model->n_params += n;
+    model->n_bytes += tensor.bytes.size();
+  }
+  std::string known;
+  for (const Row& row : kArchitectures) {
+    if (model->config.architecture == row.name) {
+      ops::Lease lease(base::ThreadPool::shared(), n_threads);
+      model->architecture = row.make(lease, file, model->config);
+      file.drop_pages();  // everything has been repacked
+      return model;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  throw base::Error(base::ErrorCode::unsupported,
+                    "model: architecture '" + model->config.architecture + "'; supported: " + known);
+}
+
+}  // namespace kvtape::model

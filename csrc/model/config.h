@@ -1,0 +1,32 @@
+#pragma once
+// What a model file says about itself: sizes, and the settings of norm and rope.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gguf/reader.h"
+
+namespace kvtape::model {
+
+struct Config {
+  std::string architecture;
+  std::int32_t n_layers = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0;
+  std::int32_t dim = 0, ffn_dim = 0, vocab_size = 0;
+  std::int32_t n_ctx_train = 0;
+  float norm_eps = 0;
+  double rope_freq_base = 10000.0;
+  double rope_freq_scale = 1.0;             // linear scaling divides positions by its factor
+  std::vector<float> rope_freq_factors;     // [head_dim / 2] divisors of the frequencies (Llama 3.1), or empty
+
+  // Throws corrupt_file where a key or tensor is missing or absurd, unsupported where a setting is not known here.
+  static Config from_gguf(const gguf::GgufFile& file);
+};
+
+// cos and sin of every position: [n_ctx, head_dim / 2] each, computed in float64.
+struct RopeTables {
+  std::vector<float> cos, sin;
+  RopeTables(const Config& config, std::int32_t n_ctx);
+};
+
+}  // namespace kvtape::model

@@ -1,0 +1,60 @@
+#include "model/cpu_runner.h"
+
+#include <cstring>
+#include <string>
+
+#include "base/error.h"
+
+namespace kvtape::model {
+namespace {
+
+ops::KvLayout layout_of(const Config& config) {
+  return {.n_layers = static_cast<std::size_t>(config.n_layers),
+          .n_kv_heads = static_cast<std::size_t>(config.n_kv_heads),
+          .head_dim = static_cast<std::size_t>(config.head_dim),
+          .block_size = static_cast<std::size_t>(kBlockSize)};
+}
+
+}  // namespace
+
+std::size_t CpuRunner::block_bytes(const Config& config) noexcept {
+  return layout_of(config).block_elems() * sizeof(std::uint16_t);
+}
+
+std::size_t CpuRunner::kv_bytes_for(const Config& config, std::int32_t n_ctx) noexcept {
+  const auto n_blocks = static_cast<std::size_t>((n_ctx + kBlockSize - 1) / kBlockSize) + 1;  // one to copy into
+  return n_blocks * block_bytes(config);
+}
+
+CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTable& kernel, const Options& options)
+    : model_(std::move(model)),
+      kernel_(kernel),
+      n_ctx_(options.n_ctx),
+      n_threads_(options.n_threads),
+      rope_(model_->config, options.n_ctx),
+      kv_{.layout = layout_of(model_->config), .data = nullptr, .n_blocks = options.kv_bytes / block_bytes(model_->config)} {
+  if (options.kv_bytes < kv_bytes_for(model_->config, options.n_ctx)) {
+    throw base::Error(base::ErrorCode::invalid_argument,
+                      "cpu runner: " + std::to_string(options.kv_bytes) + " bytes of KV memory for a context of " +
+                          std::to_string(options.n_ctx) + " tokens, wanted at least " +
+                          std::to_string(kv_bytes_for(model_->config, options.n_ctx)));
+  }
+  pool_ = base::AlignedBuffer<std::uint16_t>(kv_.n_blocks * kv_.layout.block_elems());
+  kv_.data = pool_.data();
+}
+
+std::span<const float> CpuRunner::forward(const Batch& batch) {
+  workspace_.prepare(model_->config, batch);
+  ops::Lease lease(base::ThreadPool::shared(), n_threads_);
+  model_->architecture->forward({lease, kernel_, batch, rope_, kv_}, workspace_);
+  return {workspace_.logits.data(), batch.wants.size() * static_cast<std::size_t>(vocab_size())};
+}
+
+void CpuRunner::copy_blocks(std::span<const BlockPair> pairs) {
+  const std::size_t n = kv_.layout.block_elems();
+  for (const auto [from, to] : pairs) {
+    std::memcpy(kv_.data + static_cast<std::size_t>(to) * n, kv_.data + static_cast<std::size_t>(from) * n, n * sizeof(std::uint16_t));
+  }
+}
+
+}  // namespace kvtape::model

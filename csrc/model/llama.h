@@ -1,0 +1,13 @@
+#pragma once
+// The llama family (Touvron et al., 2023): pre-norm, rotary positions on pairs, grouped queries, SwiGLU; no biases.
+// SmolLM2, Llama 2 and 3, Mistral.
+
+#include <memory>
+
+#include "model/architecture.h"
+
+namespace kvtape::model {
+
+std::unique_ptr<const Architecture> make_llama(ops::Lease& lease, const gguf::GgufFile& file, const Config& config);
+
+}  // namespace kvtape::model

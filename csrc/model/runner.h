@@ -1,0 +1,42 @@
+#pragma once
+// What executes a batch on a device. Block ids, tables and the schedule belong to the engine; the runner owns the memory
+// behind the ids.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace kvtape::model {
+
+struct RowSpan {                          // one sequence in this step
+  std::int32_t first, n_tokens;           // its tokens in Batch.tokens
+  std::int32_t position;                  // absolute position of the first of them; all before it have KV
+  std::span<const std::int32_t> blocks;   // block table, covering position + n_tokens
+  std::int32_t group, shared_len;         // spans of a group hold the same blocks for their first shared_len positions
+};
+
+struct Batch {
+  std::span<const std::int32_t> tokens;   // [n_tokens], every span's in turn
+  std::span<const RowSpan> rows;
+  std::span<const std::int32_t> wants;    // indices into tokens, ascending: whose logits are wanted
+};
+
+struct BlockPair {
+  std::int32_t from, to;
+};
+
+class Runner {
+ public:
+  virtual ~Runner() = default;
+
+  // Computes KV of all the batch's tokens. logits: [n_wants, vocab_size], valid until the next call. Blocking.
+  virtual std::span<const float> forward(const Batch& batch) = 0;
+  virtual void copy_blocks(std::span<const BlockPair> pairs) = 0;  // copy-on-write
+
+  [[nodiscard]] virtual std::int32_t vocab_size() const noexcept = 0;
+  [[nodiscard]] virtual std::int32_t block_size() const noexcept = 0;
+  [[nodiscard]] virtual std::int32_t n_blocks() const noexcept = 0;
+  [[nodiscard]] virtual std::int32_t n_ctx() const noexcept = 0;  // longest sequence
+};
+
+}  // namespace kvtape::model

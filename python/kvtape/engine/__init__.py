@@ -1,0 +1,6 @@
+"""The engine: open, append, generate, fork, truncate, close; blocking and asynchronous."""
+
+from kvtape.engine.async_engine import AsyncEngine, AsyncGeneration, AsyncSequence
+from kvtape.engine.engine import Engine, Generation, Sequence
+
+__all__ = ["AsyncEngine", "AsyncGeneration", "AsyncSequence", "Engine", "Generation", "Sequence"]

@@ -1,0 +1,219 @@
+"""The engine thread, and the one seam between it and everybody else.
+
+The thread runs the native `step()` with the GIL released. What a step produced is handed over in one post a listener: a
+blocking engine's queues are filled at once, an event loop is woken once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from kvtape._native import _core
+from kvtape.errors import EngineFailed, InvalidRequest
+from kvtape.model.load import Model, load, usable_cores
+from kvtape.types import FinishReason, TokenEvent, TopLogprob, Usage
+
+__all__ = ["EngineCore", "Sink"]
+
+_FINISH = {
+    _core.FinishReason.none: None,
+    _core.FinishReason.stop: FinishReason.STOP,
+    _core.FinishReason.length: FinishReason.LENGTH,
+    _core.FinishReason.error: FinishReason.ERROR,
+}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class Sink(Protocol):
+    """Takes what a step produced for one generation (events, or the error that ends it) or one wait (None)."""
+
+    def post(self, items: list[tuple[Any, TokenEvent | Exception | None]]) -> None:
+        """Deliver each item to its target; called on the engine thread, must not block."""
+
+
+class EngineCore:
+    """A model, its native engine and the thread that drives it.
+
+    Raises:
+        InvalidRequest: `n_ctx`, `kv_memory`, `n_threads` or `isa` cannot be honoured.
+        NotFound, ModelError: as `kvtape.model.load.load`.
+    """
+
+    def __init__(
+        self, model: str | Path | Model, *, n_ctx: int | None, kv_memory: int | str, n_threads: int | None, isa: str | None
+    ) -> None:
+        if n_threads is not None and not 1 <= n_threads <= 1024:
+            raise InvalidRequest(f"n_threads must be from 1 to 1024, found {n_threads}", param="n_threads")
+        self.n_threads = n_threads or usable_cores()
+        self.model = model if isinstance(model, Model) else load(model, n_threads=self.n_threads)
+        self.kv_bytes = parse_memory(kv_memory)
+        self.n_ctx = self._fit_context(n_ctx)
+        tokenizer = self.model.tokenizer
+        self.native = _core.Engine(
+            self.model.core,
+            token_bytes=tokenizer.token_bytes(),
+            eos=sorted(tokenizer.eos_ids),
+            n_ctx=self.n_ctx,
+            kv_bytes=self.kv_bytes,
+            n_threads=self.n_threads,
+            isa=isa or "",
+        )
+        self.failure: Exception | None = None
+        self._lock = threading.Lock()  # guards the two tables; held while a generation is submitted and registered
+        self._generations: dict[int, tuple[Sink, Any]] = {}
+        self._waits: dict[int, list[tuple[Sink, Any]]] = defaultdict(list)
+        self._thread = threading.Thread(target=_drive, args=(weakref.ref(self), self.native), name="kvtape-engine", daemon=True)
+        self._thread.start()
+
+    def _fit_context(self, n_ctx: int | None) -> int:
+        """Return the longest context that model and KV memory allow, or the one asked for if it fits."""
+        core = self.model.core
+        limit = (self.kv_bytes // core.block_bytes - 1) * _core.BLOCK_SIZE
+        if limit < 1:
+            raise InvalidRequest(
+                f"kv_memory of {self.kv_bytes} bytes holds no context; at least {core.kv_bytes_for(1)} are needed",
+                param="kv_memory",
+            )
+        if n_ctx is None:
+            return min(core.n_ctx_train, limit)
+        if not 1 <= n_ctx <= core.n_ctx_train:
+            raise InvalidRequest(f"n_ctx must be from 1 to {core.n_ctx_train}, found {n_ctx}", param="n_ctx")
+        if n_ctx > limit:
+            raise InvalidRequest(
+                f"n_ctx of {n_ctx} needs {core.kv_bytes_for(n_ctx)} bytes of KV memory, kv_memory is {self.kv_bytes}",
+                param="n_ctx",
+            )
+        return n_ctx
+
+    def generate(self, sequence: int, params: _core.GenerationParams, sink: Sink, target: Any) -> int:
+        """Submit a generation; its events go to `sink.post` with `target`. Returns its id."""
+        with self._lock:
+            if self.failure is not None:
+                raise EngineFailed(f"engine: {self.failure}") from self.failure
+            generation: int = self.native.generate(sequence, params)
+            self._generations[generation] = (sink, target)
+        return generation
+
+    def cancel(self, generation: int) -> None:
+        """End a generation within one step; no error where it has ended or the engine is shut down."""
+        with self._lock:
+            known = self._generations.pop(generation, None)
+        if known is not None and self._thread.is_alive():
+            self.native.cancel(generation)
+
+    def wait_resident(self, sequence: int, sink: Sink, target: Any) -> bool:
+        """Return True where all tokens but the last have KV; else `target` gets None when they may have."""
+        with self._lock:
+            if self.failure is not None:
+                raise EngineFailed(f"engine: {self.failure}") from self.failure
+            if self.native.request_resident(sequence):
+                return True
+            self._waits[sequence].append((sink, target))
+        return False
+
+    def wake_waits(self, sequence: int) -> None:
+        """Let whoever waits for a sequence look again: it was truncated or closed."""
+        with self._lock:
+            waits = self._waits.pop(sequence, [])
+        for sink, target in waits:
+            sink.post([(target, None)])
+
+    def close(self) -> None:
+        """Stop the thread; running generations end with `EngineFailed`. Idempotent."""
+        self.native.stop()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _deliver(self, tokens: list[_core.TokenEvent], resident: list[int]) -> None:
+        posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
+        with self._lock:
+            for event in tokens:
+                finished = event.finish != _core.FinishReason.none
+                known = self._generations.pop(event.generation, None) if finished else self._generations.get(event.generation)
+                if known is not None:  # else it was cancelled meanwhile
+                    posts[known[0]].append((known[1], _to_python(event)))
+            for sequence in resident:
+                for sink, target in self._waits.pop(sequence, []):
+                    posts[sink].append((target, None))
+        for sink, items in posts.items():
+            sink.post(items)
+
+    def _fail(self, failure: Exception) -> None:
+        """End everything that runs or waits."""
+        posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
+        with self._lock:
+            self.failure = failure
+            waits = [wait for waits in self._waits.values() for wait in waits]
+            for sink, target in [*self._generations.values(), *waits]:
+                posts[sink].append((target, failure))
+            self._generations.clear()
+            self._waits.clear()
+        for sink, items in posts.items():
+            sink.post(items)
+
+
+def _drive(owner: weakref.ref[EngineCore], native: _core.Engine) -> None:
+    """Run on the engine thread; holds no reference to its owner while it waits, so that a forgotten engine can go."""
+    failure: Exception = EngineFailed("engine: it is shut down")
+    try:
+        while (events := native.step()) is not None:
+            core = owner()
+            if core is None:
+                return
+            core._deliver(*events)
+            del core
+    except Exception as error:
+        failure = error if isinstance(error, EngineFailed) else EngineFailed(f"engine: a step failed: {error}")
+    core = owner()
+    if core is not None:
+        core._fail(failure)
+
+
+def _to_python(event: _core.TokenEvent) -> TokenEvent | Exception:
+    finish = _FINISH[event.finish]
+    if finish is FinishReason.ERROR:
+        return EngineFailed(f"generation: {event.error}")
+    usage = None
+    if finish is not None:
+        usage = Usage(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cached_tokens)
+    return TokenEvent(
+        token_id=event.token,
+        text=event.text,
+        logprob=event.logprob,
+        top_logprobs=tuple(TopLogprob(token, logprob) for token, logprob in event.top),
+        logit_gap=event.logit_gap,
+        finish_reason=finish,
+        usage=usage,
+    )
+
+
+def parse_memory(value: int | str) -> int:
+    """Return bytes from a number, `"512M"`, `"2GiB"` or `"auto"`: min(a quarter of the machine's memory, 4 GiB).
+
+    Raises:
+        InvalidRequest: none of these, or not positive.
+    """
+    if value == "auto":
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(total // 4, 4 << 30)
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        if isinstance(value, str):
+            text = value.strip().lower().removesuffix("b").removesuffix("i")
+            number = text.rstrip("kmgt")
+            n_bytes = int(float(number) * _UNITS[text[len(number) :]])
+        else:
+            n_bytes = int(value)
+        if n_bytes <= 0:
+            raise ValueError
+    except (ValueError, KeyError, OverflowError):
+        raise InvalidRequest(
+            f"kv_memory must be 'auto' or a size such as 536870912, '512M' or '2GiB', found {value!r}", param="kv_memory"
+        ) from None
+    return n_bytes

@@ -1,0 +1,128 @@
+"""What blocking and asynchronous sequences have in common: every verb but waiting."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence as Ids
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtape._native import _core
+from kvtape.engine.core import EngineCore
+from kvtape.errors import InvalidRequest
+from kvtape.types import SamplingParams, WorkClass
+
+__all__ = ["SequenceBase", "native_params"]
+
+_WORK = {work: getattr(_core.WorkClass, work.value) for work in WorkClass}
+
+
+def native_params(params: SamplingParams, work: WorkClass) -> _core.GenerationParams:
+    """Return the native form of sampling parameters; a missing seed is drawn here."""
+    native = _core.GenerationParams()
+    for name in (
+        "max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "frequency_penalty",
+        "presence_penalty", "choice", "ignore_eos", "logprobs", "top_logprobs",
+    ):  # fmt: skip
+        setattr(native, name, getattr(params, name))
+    native.seed = secrets.randbits(64) if params.seed is None else params.seed
+    native.stop = list(params.stop)
+    native.logit_bias = list(params.logit_bias.items())
+    native.work = _WORK[work]
+    return native
+
+
+def merged_params(params: SamplingParams | None, options: dict[str, Any]) -> SamplingParams:
+    """Return `params`, or those the keyword options make; not both."""
+    if params is None:
+        return SamplingParams(**options)
+    if options:
+        raise InvalidRequest(f"give params or keyword options, not both; found {', '.join(options)}", param="params")
+    return params
+
+
+class SequenceBase:
+    """A sequence: token ids with KV behind them. Usable from any thread; closed when it is garbage."""
+
+    def __init__(self, core: EngineCore, sequence_id: int) -> None:
+        self._core = core
+        self.id = sequence_id
+        self._closed = False
+
+    @property
+    def n_tokens(self) -> int:
+        """Token ids held."""
+        return self._core.native.n_tokens(self.id)
+
+    @property
+    def n_cached(self) -> int:
+        """How many of them have KV; the last one may lack it until it is needed."""
+        return self._core.native.n_cached(self.id)
+
+    def token_ids(self) -> npt.NDArray[np.int32]:
+        """Return a copy of the token ids, [n_tokens] int32."""
+        return self._core.native.token_ids(self.id)
+
+    def append(
+        self,
+        text_or_ids: str | Ids[int] | npt.NDArray[np.int32],
+        *,
+        parse_special: bool = False,
+        work: WorkClass = WorkClass.INTERACTIVE,
+    ) -> int:
+        """Add text or token ids; returns at once, KV is computed in the background.
+
+        Args:
+            text_or_ids: text is tokenised; the first text of a sequence gets the model's BOS token, if it wants one.
+            parse_special: whether texts of special tokens become these tokens.
+            work: who goes first when the engine is busy.
+
+        Returns:
+            The number of tokens added.
+
+        Raises:
+            ContextOverflow: they do not fit; nothing was added.
+            Conflict: the sequence is generating.
+            InvalidRequest: an id is outside the vocabulary.
+        """
+        if isinstance(text_or_ids, str):
+            tokenizer = self._core.model.tokenizer
+            add_bos = tokenizer.add_bos and self.n_tokens == 0
+            text_or_ids = tokenizer.encode(text_or_ids, parse_special=parse_special, add_bos=add_bos)
+        try:
+            ids = np.ascontiguousarray(text_or_ids, dtype=np.int32)
+        except (OverflowError, ValueError, TypeError) as error:
+            raise InvalidRequest(f"token ids: {error}", param="text_or_ids") from None
+        self._core.native.append(self.id, ids, _WORK[work])
+        return len(ids)
+
+    def truncate(self, n_tokens: int) -> None:
+        """Keep the first n_tokens.
+
+        Raises:
+            InvalidRequest: more than there are, or negative.
+            Conflict: the sequence is generating.
+        """
+        self._core.native.truncate(self.id, n_tokens)
+        self._core.wake_waits(self.id)
+
+    def freeze(self, n_tokens: int) -> None:
+        """Mark the first n_tokens as a prefix whose blocks are evicted after all others."""
+        self._core.native.freeze(self.id, n_tokens)
+
+    def close(self) -> None:
+        """Give everything back; cancels what it generates. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._core.failure is None:
+            self._core.native.close(self.id)
+            self._core.wake_waits(self.id)
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:  # the engine is shut down, or this is the interpreter's end
+            return

@@ -1,0 +1,99 @@
+"""From a name or path to a model that engines can run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtape._native import _core
+from kvtape.chat.template import ChatTemplate
+from kvtape.model.registry import resolve
+from kvtape.model.tokenizer import Tokenizer
+
+__all__ = ["Model", "load", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """Weights, tokenizer and chat template of one model file. Engines share it; it is never changed."""
+
+    name: str
+    path: Path
+    core: _core.Model
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Longest context the model was trained for, in tokens."""
+        return self.core.n_ctx_train
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of token ids."""
+        return self.core.vocab_size
+
+    @property
+    def n_params(self) -> int:
+        """Number of weights."""
+        return self.core.n_params
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file's tensors."""
+        return self.core.n_bytes
+
+    def forward_logits(
+        self, ids: npt.NDArray[np.int32], *, chunk: int = 256, isa: str | None = None, n_threads: int = 1
+    ) -> npt.NDArray[np.float32]:
+        """Compute the logits of every position of one sequence, apart from any engine.
+
+        Args:
+            ids: [n] int32 token ids.
+            chunk: tokens a step; changes nothing in the result, by the numerics contract.
+            isa: instruction set; None: the best one, or what KVTAPE_ISA says.
+            n_threads: threads, the calling one included; changes nothing in the result either.
+
+        Returns:
+            [n, n_vocab] float32.
+        """
+        return self.core.forward_logits(ids, chunk=chunk, isa=isa or "", n_threads=n_threads)
+
+
+def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
+    """Read, check and repack a model.
+
+    Args:
+        model: an alias of the registry, a path to a `.gguf` file, or `hf:owner/repo/file.gguf`.
+        n_threads: threads that repack; None: all cores this process may use.
+
+    Raises:
+        NotFound: no such alias or file.
+        ModelError: the file is broken, or needs something this version does not have.
+    """
+    path = resolve(model)
+    file = _core.GgufFile(str(path))
+    metadata = file.metadata
+    tokenizer = Tokenizer.from_gguf(metadata)
+    source = metadata.get("tokenizer.chat_template")
+    template = None
+    if isinstance(source, str):
+        template = ChatTemplate(
+            source, bos_token=tokenizer.token_text(tokenizer.bos_id), eos_token=tokenizer.token_text(tokenizer.eos_id)
+        )
+    core = _core.Model(file, n_threads=n_threads or usable_cores())
+    name = os.fspath(model)
+    if name.endswith(".gguf"):
+        name = path.stem
+    return Model(name=name, path=path, core=core, tokenizer=tokenizer, chat_template=template)

@@ -69,6 +69,7 @@ class EngineCore:
         self._waits: dict[int, list[tuple[Sink, Any]]] = defaultdict(list)
         self._thread = threading.Thread(target=_drive, args=(weakref.ref(self), self.native), name="kvtape-engine", daemon=True)
         self._thread.start()
+        self._shutdown = weakref.finalize(self, _shut_down, self.native, self._thread)  # also at the interpreter's exit
 
     def _fit_context(self, n_ctx: int | None) -> int:
         """Return the longest context that model and KV memory allow, or the one asked for if it fits."""
@@ -125,9 +126,7 @@ class EngineCore:
 
     def close(self) -> None:
         """Stop the thread; running generations end with `EngineFailed`. Idempotent."""
-        self.native.stop()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._shutdown()
 
     def _deliver(self, tokens: list[_core.TokenEvent], resident: list[int]) -> None:
         posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
@@ -155,6 +154,12 @@ class EngineCore:
             self._waits.clear()
         for sink, items in posts.items():
             sink.post(items)
+
+
+def _shut_down(native: _core.Engine, thread: threading.Thread) -> None:
+    native.stop()
+    if thread is not threading.current_thread():
+        thread.join()
 
 
 def _drive(owner: weakref.ref[EngineCore], native: _core.Engine) -> None:

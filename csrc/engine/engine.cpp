@@ -31,12 +31,16 @@ Engine::Engine(std::unique_ptr<model::Runner> runner, Vocabulary vocabulary, con
   }
 }
 
-std::unique_lock<std::mutex> Engine::enter() {
-  // Before the lock: a fork may have copied it locked.
+// Before any lock: a fork may have copied it locked.
+void Engine::check_process() const {
   if (process_id_ != static_cast<long>(getpid())) {
     throw Error(ErrorCode::closed, "engine: it belongs to process " + std::to_string(process_id_) +
                                        ", from which this one was forked; make an engine after the fork");
   }
+}
+
+std::unique_lock<std::mutex> Engine::enter() {
+  check_process();
   std::unique_lock lock(mutex_);
   if (stopping_) throw Error(ErrorCode::closed, "engine: it is shut down");
   return lock;
@@ -153,14 +157,18 @@ void Engine::cancel(GenerationId id) {
 }
 
 void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
-  const auto lock = enter();
-  Sequence& sequence = find_idle(id, "truncate");
-  if (n_tokens < 0 || n_tokens > sequence.n_tokens()) {
-    throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has " + std::to_string(sequence.n_tokens()) +
-                                                 " tokens, truncate wants 0 to that, found " + std::to_string(n_tokens));
+  {
+    const auto lock = enter();
+    Sequence& sequence = find_idle(id, "truncate");
+    if (n_tokens < 0 || n_tokens > sequence.n_tokens()) {
+      throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has " + std::to_string(sequence.n_tokens()) +
+                                                   " tokens, truncate wants 0 to that, found " + std::to_string(n_tokens));
+    }
+    cache_.truncate(sequence, n_tokens);
+    ++sequence.epoch;
+    changed_ = true;  // it may be resident now
   }
-  cache_.truncate(sequence, n_tokens);
-  ++sequence.epoch;
+  work_added_.notify_one();
 }
 
 void Engine::close(SequenceId id) {
@@ -216,14 +224,17 @@ std::vector<std::int32_t> Engine::tokens(SequenceId id) {
 bool Engine::step(Events& events) {
   events.tokens.clear();
   events.resident.clear();
+  check_process();
   {
-    auto lock = enter();
+    std::unique_lock lock(mutex_);
     for (;;) {
+      if (stopping_) return false;
       changed_ = false;
       scheduler_.make_plan(sequences_, plan_, stats_);
+      announce_resident(events);  // the prefix index may have had all that was missing
       if (!plan_.rows.empty()) break;
+      if (!events.resident.empty()) return true;
       work_added_.wait(lock, [&] { return stopping_ || changed_; });
-      if (stopping_) return false;
     }
     ++stats_.steps;
   }
@@ -249,10 +260,15 @@ void Engine::commit_kv(Events& events) {
     stats_.computed_tokens += static_cast<std::uint64_t>(sequence.n_computed - n_before);
     row.n_computed = sequence.n_computed;
     row.n_free = runner_->n_ctx() - sequence.n_tokens();
-    if (sequence.resident_wanted && sequence.n_cached + 1 >= sequence.n_tokens()) {
-      sequence.resident_wanted = false;
-      events.resident.push_back(sequence.id);
-    }
+  }
+  announce_resident(events);
+}
+
+void Engine::announce_resident(Events& events) {
+  for (const auto& sequence : sequences_) {
+    if (!sequence->resident_wanted || sequence->n_cached + 1 < sequence->n_tokens()) continue;
+    sequence->resident_wanted = false;
+    events.resident.push_back(sequence->id);
   }
 }
 

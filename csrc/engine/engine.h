@@ -50,11 +50,13 @@ class Engine {
   [[nodiscard]] const model::Runner& runner() const noexcept { return *runner_; }
 
  private:
-  [[nodiscard]] std::unique_lock<std::mutex> enter();  // throws closed
+  void check_process() const;                          // throws closed where this process was forked from the engine's
+  [[nodiscard]] std::unique_lock<std::mutex> enter();  // throws closed, also after stop()
   [[nodiscard]] Sequence& find(SequenceId id);
   [[nodiscard]] Sequence& find_idle(SequenceId id, const char* verb);  // throws busy while it generates
   SequenceId add(std::shared_ptr<Sequence> sequence);
   void end_generation(Sequence& sequence);
+  void announce_resident(Events& events);
   void commit_kv(Events& events);
   void draw_tokens(std::span<const float> logits, Events& events);
   void commit_tokens(Events& events);

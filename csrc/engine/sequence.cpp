@@ -45,20 +45,26 @@ void SequenceCache::adopt(Sequence& sequence) {
 }
 
 bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies) {
-  const auto first = static_cast<std::size_t>(sequence.n_cached / block_size_);
-  if (first < sequence.blocks.size() && pool_.ref_count(sequence.blocks[first]) > 1) {
-    const auto own = try_take();
-    if (!own) return false;
-    copies.push_back({sequence.blocks[first], *own});
-    pool_.release(sequence.blocks[first]);
-    sequence.blocks[first] = *own;
-    if (sequence.nodes.size() > first) sequence.nodes.resize(first);
-  }
+  const std::size_t n_before = sequence.blocks.size();
   while (static_cast<std::int32_t>(sequence.blocks.size()) < n_blocks_for(sequence.n_cached + n)) {
     const auto block = try_take();
-    if (!block) return false;
+    if (!block) {
+      release_from(sequence, n_before);
+      return false;
+    }
     sequence.blocks.push_back(*block);
   }
+  const auto first = static_cast<std::size_t>(sequence.n_cached / block_size_);
+  if (pool_.ref_count(sequence.blocks[first]) == 1) return true;
+  const auto own = try_take();
+  if (!own) {
+    release_from(sequence, n_before);
+    return false;
+  }
+  copies.push_back({sequence.blocks[first], *own});
+  pool_.release(sequence.blocks[first]);
+  sequence.blocks[first] = *own;
+  sequence.nodes.resize(std::min(sequence.nodes.size(), first));
   return true;
 }
 

@@ -19,7 +19,7 @@ struct Sequence {
   SequenceId id = 0;
   SequenceId family = 0;                       // id of the sequence at the root of its forks
   std::vector<std::int32_t> tokens;
-  std::vector<std::int32_t> blocks;            // block table: ceil(n_cached / block_size) blocks
+  std::vector<std::int32_t> blocks;            // block table: at least ceil(n_cached / block_size) blocks
   std::vector<cache::PrefixIndex::Node> nodes; // of the leading blocks that stand in the prefix index
   std::int32_t n_cached = 0;
   std::int32_t n_reached = 0;                  // most tokens that ever had KV since birth or truncation
@@ -52,7 +52,8 @@ class SequenceCache {
   void adopt(Sequence& sequence);
 
   // What must be so before tokens [n_cached, n_cached + n) are written: the first block is its own, the rest exist.
-  // A shared first block is replaced, and `copies` gets the pair to copy. False where the pool ran dry; what was taken stays.
+  // A shared first block is replaced, and `copies` gets the pair to copy, in order after those before it.
+  // False where the pool ran dry; nothing was taken.
   [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies);
 
   // Tokens up to n_cached + n have KV now: publishes full blocks, adopts the index's own where it has them.

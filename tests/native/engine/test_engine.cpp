@@ -1,0 +1,330 @@
+// Random programs of open, append, fork, truncate, generate, cancel, close and pressure on the pool, against the same
+// sequences computed on their own: every token equal, every block accounted for.
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "base/error.h"
+#include "check.h"
+#include "engine/chain_runner.h"
+#include "engine/engine.h"
+
+namespace {
+
+using namespace kvtape;
+using engine::Engine;
+using engine::FinishReason;
+using engine::GenerationId;
+using engine::SequenceId;
+using engine::WorkClass;
+using Tokens = std::vector<std::int32_t>;
+
+// The engine's thread, and what it said.
+class Driver {
+ public:
+  Driver(std::int32_t n_blocks, std::int32_t n_ctx) {
+    auto runner = std::make_unique<test::ChainRunner>(n_blocks, n_ctx);
+    runner_ = runner.get();
+    engine = std::make_unique<Engine>(std::move(runner), test::chain_vocabulary(), ops::table("ref"));
+    thread_ = std::thread([this] {
+      engine::Events said;
+      while (engine->step(said)) {
+        std::lock_guard lock(mutex_);
+        for (auto& event : said.tokens) events[event.generation].push_back(std::move(event));
+        for (const auto id : said.resident) resident[id] = true;
+        said_.notify_all();
+      }
+    });
+  }
+  ~Driver() {
+    engine->stop();
+    thread_.join();
+    CHECK(runner_->groups_hold);
+  }
+
+  std::vector<engine::TokenEvent> wait_end(GenerationId id) {
+    std::unique_lock lock(mutex_);
+    const bool came = said_.wait_for(lock, std::chrono::seconds(60), [&] {
+      return !events[id].empty() && events[id].back().finish != FinishReason::none;
+    });
+    CHECK(came, "generation %llu did not end", static_cast<unsigned long long>(id));
+    return events[id];
+  }
+
+  void wait_events(GenerationId id, std::size_t n) {
+    std::unique_lock lock(mutex_);
+    said_.wait_for(lock, std::chrono::seconds(60), [&] {
+      return events[id].size() >= n || (!events[id].empty() && events[id].back().finish != FinishReason::none);
+    });
+  }
+
+  bool wait_resident(SequenceId id) {
+    {
+      std::lock_guard lock(mutex_);
+      resident[id] = false;
+    }
+    if (engine->request_resident(id)) return true;
+    std::unique_lock lock(mutex_);
+    return said_.wait_for(lock, std::chrono::seconds(60), [&] { return resident[id]; });
+  }
+
+  std::unique_ptr<Engine> engine;
+  std::map<GenerationId, std::vector<engine::TokenEvent>> events;
+  std::map<SequenceId, bool> resident;
+
+ private:
+  test::ChainRunner* runner_;
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable said_;
+};
+
+// What a generation on its own gives: greedy over the chain's logits.
+Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx) {
+  Tokens drawn;
+  std::vector<float> logits(test::kVocab);
+  while (drawn.size() < max_tokens && tokens.size() < n_ctx) {
+    test::fill_logits(test::chain(tokens), logits);
+    const auto token = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    tokens.push_back(token);
+    drawn.push_back(token);
+    if (token == test::kEos) break;
+  }
+  return drawn;
+}
+
+engine::GenerationParams params(std::int32_t max_tokens, WorkClass work) {
+  engine::GenerationParams p;
+  p.max_tokens = max_tokens;
+  p.work = work;
+  return p;
+}
+
+struct Held {
+  SequenceId id;
+  Tokens tokens;
+};
+
+class Program {
+ public:
+  Program(std::uint64_t seed, std::int32_t n_blocks) : random_(seed), n_blocks_(n_blocks), driver_(n_blocks, kCtx) {}
+
+  void run(int n_operations) {
+    for (int i = 0; i < n_operations; ++i) operate();
+    Engine& engine = *driver_.engine;
+    for (const auto& held : held_) CHECK(engine.tokens(held.id) == held.tokens);
+    engine.check_integrity();
+    for (const auto& held : held_) engine.close(held.id);
+    engine.check_integrity();
+    const auto stats = engine.stats();
+    CHECK(stats.n_sequences == 0 && stats.n_running == 0);
+    CHECK(stats.n_blocks_free + stats.n_blocks_indexed == n_blocks_, "%d free, %d indexed of %d", stats.n_blocks_free,
+          stats.n_blocks_indexed, n_blocks_);
+  }
+
+ private:
+  static constexpr std::int32_t kCtx = 48;
+
+  std::size_t below(std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(random_); }
+  Held& any() { return held_[below(held_.size())]; }
+  WorkClass any_work() { return static_cast<WorkClass>(below(4)); }
+
+  // Lengths around the block size more often than not; few distinct tokens, so that prefixes meet.
+  Tokens any_tokens() {
+    static constexpr std::size_t kLengths[] = {1, test::kBlock - 1, test::kBlock, test::kBlock + 1, 2 * test::kBlock, 13};
+    Tokens tokens(kLengths[below(6)]);
+    const auto kind = static_cast<std::int32_t>(below(3));
+    for (auto& token : tokens) token = 1 + kind + static_cast<std::int32_t>(below(20) == 0);
+    return tokens;
+  }
+
+  void operate() {
+    Engine& engine = *driver_.engine;
+    const std::size_t choice = held_.empty() ? 0 : below(11);
+    if (choice <= 1 && held_.size() < 8) {
+      held_.push_back({engine.open(), {}});
+    } else if (choice <= 4) {
+      Held& held = any();
+      const Tokens more = any_tokens();
+      if (held.tokens.size() + more.size() > kCtx) {
+        try {
+          engine.append(held.id, more, WorkClass::ingest);
+          CHECK(false, "an append beyond the context must be refused");
+        } catch (const base::Error& error) {
+          CHECK(error.code() == base::ErrorCode::context_overflow);
+        }
+        return;
+      }
+      engine.append(held.id, more, any_work());
+      held.tokens.insert(held.tokens.end(), more.begin(), more.end());
+    } else if (choice == 5 && held_.size() < 8) {
+      const Held parent = any();
+      held_.push_back({engine.fork(parent.id), parent.tokens});
+    } else if (choice == 6) {
+      Held& held = any();
+      held.tokens.resize(below(held.tokens.size() + 1));
+      engine.truncate(held.id, static_cast<std::int32_t>(held.tokens.size()));
+    } else if (choice == 7) {
+      const std::size_t i = below(held_.size());
+      if (below(2) == 0 && !held_[i].tokens.empty() && held_[i].tokens.size() < kCtx) {
+        (void)engine.generate(held_[i].id, params(9, any_work()));  // closed while it runs
+      }
+      engine.close(held_[i].id);
+      held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));
+    } else if (choice == 8) {
+      Held& held = any();
+      CHECK(driver_.wait_resident(held.id));
+    } else {
+      generate_some();
+    }
+  }
+
+  // Several at once, some cancelled after a few tokens; the others must not notice.
+  void generate_some() {
+    Engine& engine = *driver_.engine;
+    struct Running {
+      std::size_t held;
+      GenerationId id;
+      std::size_t max_tokens;
+      bool cancel;
+    };
+    std::vector<Running> running;
+    for (std::size_t i = 0; i < held_.size(); ++i) {
+      const auto& held = held_[i];
+      if (held.tokens.empty() || held.tokens.size() >= kCtx || below(2) == 0) continue;
+      const std::size_t max_tokens = 1 + below(7);
+      running.push_back({i, engine.generate(held.id, params(static_cast<std::int32_t>(max_tokens), any_work())), max_tokens, below(4) == 0});
+    }
+    for (const auto& r : running) {
+      if (!r.cancel) continue;
+      driver_.wait_events(r.id, below(3));
+      engine.cancel(r.id);
+    }
+    for (const auto& r : running) {
+      Held& held = held_[r.held];
+      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx);
+      if (r.cancel) {  // what it said before is true, and it holds exactly that or one more
+        const Tokens now = engine.tokens(held.id);
+        CHECK(now.size() >= held.tokens.size() && now.size() <= held.tokens.size() + wanted.size());
+        const Tokens drawn(now.begin() + static_cast<std::ptrdiff_t>(held.tokens.size()), now.end());
+        CHECK(std::equal(drawn.begin(), drawn.end(), wanted.begin()));
+        held.tokens = now;
+        continue;
+      }
+      const auto events = driver_.wait_end(r.id);
+      Tokens drawn;
+      for (const auto& event : events) drawn.push_back(event.token);
+      CHECK(drawn == wanted);
+      if (events.empty()) continue;
+      const bool eos = drawn.back() == test::kEos;
+      CHECK(events.back().finish == (eos ? FinishReason::stop : FinishReason::length));
+      const auto& usage = events.back().usage;
+      CHECK(usage.prompt_tokens == static_cast<std::int32_t>(held.tokens.size()));
+      CHECK(usage.completion_tokens == static_cast<std::int32_t>(drawn.size()));
+      CHECK(usage.cached_tokens >= 0 && usage.cached_tokens <= usage.prompt_tokens);
+      held.tokens.insert(held.tokens.end(), drawn.begin(), drawn.end());
+    }
+  }
+
+  std::mt19937_64 random_;
+  std::int32_t n_blocks_;
+  Driver driver_;
+  std::vector<Held> held_;
+};
+
+// Cancels at random phases: neighbours unchanged, no block left behind.
+void test_cancels(int n_cancels) {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  std::mt19937_64 random(7);
+  const Tokens neighbour_prompt{3, 4, 5, 6, 7};
+  for (int i = 0; i < n_cancels;) {
+    const SequenceId neighbour = engine.open();
+    engine.append(neighbour, neighbour_prompt, WorkClass::interactive);
+    const GenerationId stays = engine.generate(neighbour, params(12, WorkClass::interactive));
+    for (int j = 0; j < 10; ++j, ++i) {
+      const SequenceId id = engine.open();
+      engine.append(id, Tokens(1 + random() % 20, static_cast<std::int32_t>(1 + random() % 5)), WorkClass::interactive);
+      const GenerationId goes = engine.generate(id, params(20, WorkClass::interactive));
+      if (random() % 2 == 0) driver.wait_events(goes, random() % 4);
+      if (random() % 2 == 0) engine.cancel(goes);
+      engine.close(id);
+    }
+    Tokens drawn;
+    for (const auto& event : driver.wait_end(stays)) drawn.push_back(event.token);
+    CHECK(drawn == expected(neighbour_prompt, 12, 48));
+    engine.close(neighbour);
+  }
+  engine.check_integrity();
+  const auto stats = engine.stats();
+  CHECK(stats.n_blocks_free + stats.n_blocks_indexed == stats.n_blocks);
+}
+
+void test_usage_counts_what_was_computed() {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  const Tokens prompt(10, 3);
+  const auto cached_of = [&](SequenceId id) {
+    const auto events = driver.wait_end(engine.generate(id, params(1, WorkClass::interactive)));
+    return events.back().usage.cached_tokens;
+  };
+  const SequenceId cold = engine.open();
+  engine.append(cold, prompt, WorkClass::interactive);
+  CHECK(cached_of(cold) == 0);
+  const SequenceId warm = engine.open();
+  engine.append(warm, prompt, WorkClass::interactive);
+  CHECK(cached_of(warm) == 8);  // two whole blocks from the index
+  engine.append(warm, Tokens{5, 6, 7}, WorkClass::interactive);
+  CHECK(cached_of(warm) == 10);  // 11 held, the last of them without KV; 4 computed
+  const SequenceId twin = engine.fork(warm);
+  engine.append(twin, Tokens{9}, WorkClass::interactive);
+  CHECK(cached_of(twin) == 14);
+}
+
+void test_refusals() {
+  Driver driver(16, 32);
+  Engine& engine = *driver.engine;
+  const auto code_of = [](auto&& verb) -> std::string {
+    try {
+      verb();
+      return "none";
+    } catch (const base::Error& error) {
+      return std::to_string(static_cast<int>(error.code()));
+    }
+  };
+  const auto is = [](base::ErrorCode code) { return std::to_string(static_cast<int>(code)); };
+  const SequenceId id = engine.open();
+  CHECK(code_of([&] { (void)engine.generate(id, {}); }) == is(base::ErrorCode::invalid_argument));
+  CHECK(code_of([&] { engine.append(id, Tokens{test::kVocab}, WorkClass::ingest); }) == is(base::ErrorCode::invalid_argument));
+  CHECK(code_of([&] { engine.append(id, Tokens{-1}, WorkClass::ingest); }) == is(base::ErrorCode::invalid_argument));
+  CHECK(code_of([&] { engine.append(id, Tokens(33, 1), WorkClass::ingest); }) == is(base::ErrorCode::context_overflow));
+  CHECK(engine.n_tokens(id) == 0);
+  CHECK(code_of([&] { engine.truncate(id, 1); }) == is(base::ErrorCode::invalid_argument));
+  engine.append(id, Tokens(32, 1), WorkClass::ingest);
+  CHECK(code_of([&] { (void)engine.generate(id, {}); }) == is(base::ErrorCode::context_overflow));
+  engine.close(id);
+  CHECK(code_of([&] { engine.close(id); }) == is(base::ErrorCode::not_found));
+  CHECK(code_of([&] { (void)engine.fork(id); }) == is(base::ErrorCode::not_found));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int n_programs = argc > 1 ? std::atoi(argv[1]) : 1000;
+  for (int i = 0; i < n_programs; ++i) {
+    // A pool that holds everything, one that holds a few sequences, and the least there can be.
+    const std::int32_t n_blocks = i % 3 == 0 ? 128 : i % 3 == 1 ? 24 : 13;
+    Program(static_cast<std::uint64_t>(i), n_blocks).run(40);
+  }
+  test_cancels(1000);
+  test_usage_counts_what_was_computed();
+  test_refusals();
+  return test::failures();
+}

@@ -13,5 +13,6 @@ void bind_gguf(pybind11::module_& m);
 void bind_text(pybind11::module_& m);
 void bind_model(pybind11::module_& m);   // after gguf
 void bind_engine(pybind11::module_& m);  // after model
+void bind_ring(pybind11::module_& m);
 
 }  // namespace kvtape::bindings

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
   kvtape::bindings::bind_text(m);
   kvtape::bindings::bind_model(m);
   kvtape::bindings::bind_engine(m);
+  kvtape::bindings::bind_ring(m);
 }

@@ -14,5 +14,6 @@ void bind_text(pybind11::module_& m);
 void bind_model(pybind11::module_& m);   // after gguf
 void bind_engine(pybind11::module_& m);  // after model
 void bind_ring(pybind11::module_& m);
+void bind_rows(pybind11::module_& m);
 
 }  // namespace kvtape::bindings

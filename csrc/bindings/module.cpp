@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   kvtape::bindings::bind_model(m);
   kvtape::bindings::bind_engine(m);
   kvtape::bindings::bind_ring(m);
+  kvtape::bindings::bind_rows(m);
 }

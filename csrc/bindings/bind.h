@@ -6,6 +6,7 @@
 namespace kvtape::bindings {
 
 void bind_errors(pybind11::module_& m);
+void bind_build(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 void bind_attention(pybind11::module_& m);
 void bind_sampling(pybind11::module_& m);

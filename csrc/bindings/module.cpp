@@ -5,6 +5,7 @@
 PYBIND11_MODULE(_core, m) {
   m.doc() = "kvtape's native core; use it through the kvtape package.";
   kvtape::bindings::bind_errors(m);
+  kvtape::bindings::bind_build(m);
   kvtape::bindings::bind_ops(m);
   kvtape::bindings::bind_attention(m);
   kvtape::bindings::bind_sampling(m);

@@ -8,14 +8,58 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# ---- gguf ------------------------------------------------------------------------------------------------------------
+class GgufFile:
+    """A model file, mapped read-only."""
+
+    def __init__(self, path: str | bytes) -> None:
+        """Read all but the tensors' data. Raises NotFound, OSError or ModelError; the message names the path."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Keys in order: int, float, bool, str, numpy arrays of numbers, lists of the rest. Built at each call."""
+
+    @property
+    def tensors(self) -> list[tuple[str, tuple[int, ...], str, int, int | None]]:
+        """Name, dims (the row length first), type, offset in the file, bytes (None for a type not supported)."""
+
+    def tensor_bytes(self, name: str) -> NDArray[np.uint8]:
+        """Read-only view that keeps the file open. Raises ModelError: no such tensor, or its type."""
+
+    def drop_pages(self) -> None:
+        """Give the file's pages back to the system; they are read again when touched."""
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+class TokenBytes:
+    """Token id to bytes."""
+
+    def __init__(self, pieces: list[bytes]) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, id: int) -> bytes:
+        """Raises InvalidRequest for an id outside the table."""
+
+class TextAssembler:
+    """The text of one generation: token ids in, whole characters out, ended by the first stop string."""
+
+    def __init__(self, token_bytes: TokenBytes, stops: list[str]) -> None: ...
+    def push(self, token_id: int) -> tuple[str, bool]:
+        """Text that is certain by now, and whether a stop string is complete."""
+
+    def finish(self) -> str:
+        """The rest of the text, after the last token."""
 # ---- build -----------------------------------------------------------------------------------------------------------
+def compiler() -> str:
+    """Name and version of the compiler that built this module."""
+
+# ---- ops -------------------------------------------------------------------------------------------------------------
 def available_isas() -> list[str]:
     """Instruction sets this CPU can run, best first; `ref` is always the last."""
 
 def active_isa() -> str:
     """The one in use: `KVTAPE_ISA`, else the best. Raises InvalidRequest where `KVTAPE_ISA` names none of them."""
 
-# ---- ops -------------------------------------------------------------------------------------------------------------
 def rms_norm(
     x: NDArray[np.float32],
     weight: NDArray[np.float32],

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     facts = {
         "kvtape": kvtape.__version__,
         "isa": _core.active_isa(),
-        "available_isas": ", ".join(_core.available_isas()),
+        "available_isas": _core.available_isas(),
         "compiler": _core.compiler(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
@@ -32,5 +32,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts))
     else:
         width = max(map(len, facts)) + 2
-        print("\n".join(f"{name:<{width}}{value}" for name, value in facts.items()))
+        for name, value in facts.items():
+            print(f"{name:<{width}}{', '.join(value) if isinstance(value, list) else value}")
     return 0

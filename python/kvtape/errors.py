@@ -3,7 +3,7 @@
 ::
 
     KvtapeError
-    ├── InvalidRequest        the caller's value is wrong; `param` is its JSON path where there is one (also a ValueError)
+    ├── InvalidRequest        the caller's value is wrong; `param`: its JSON path, if there is one (also a ValueError)
     │   └── ContextOverflow   the tokens do not fit; carries `n_tokens` and `limit` where they are known
     ├── NotFound              no such session, sequence, model, key or file (also a LookupError)
     ├── Conflict              the object exists already, or somebody else is using it

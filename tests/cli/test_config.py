@@ -160,7 +160,7 @@ def test_a_broken_file_is_named(parse) -> None:
 def test_another_file(parse, tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text("[serve]\nport = 9")
     assert parse(KVTAPE_CONFIG="other.toml").port == 9
-    with pytest.raises(NotFound, match="KVTAPE_CONFIG names gone.toml"):
+    with pytest.raises(NotFound, match=r"KVTAPE_CONFIG names gone\.toml"):
         parse(KVTAPE_CONFIG="gone.toml")
 
 

@@ -1,7 +1,7 @@
 """An object built for one instruction set defines its own kernels and nothing else.
 
-A weak symbol there (an inline function, a template of the standard library) is code for that instruction set under a name
-that everybody shares; the linker may hand it to callers on machines that cannot run it.
+A weak symbol there (an inline function, a template of the standard library) is code for that instruction set under a
+name that everybody shares; the linker may hand it to callers on machines that cannot run it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KERNELS = sorted((ROOT / "csrc/kernels").glob("*/*_avx2.cpp"))
 
 
 def newest_objects() -> Path | None:
-    """Return the folder of the kernels' objects in the build that ran last; not a sanitizer's, which adds its own symbols."""
+    """Return the folder of the kernels' objects in the build that ran last; sanitizers would add symbols of their own."""
     found = [
         ROOT / "build" / name / "CMakeFiles/kvtape_kernels.dir/csrc/kernels" for name in ("native", "release", "dev")
     ]

@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"base", "tensor", "kernels", "ops", "cache", "gguf", "text", "ring", "model"},
     "bindings": {"base", "tensor", "kernels", "ops", "cache", "gguf", "text", "ring", "model", "engine"},
 }
-# What a kernel for one instruction set may take from outside: nothing that could leave a template behind for the linker.
+# What a file for one instruction set may take from outside: nothing that could leave a template behind for the linker.
 KERNEL_HEADERS = {"immintrin.h", "arm_neon.h"} | {
     name for stem in ("float", "limits", "math", "stddef", "stdint", "string") for name in (f"{stem}.h", f"c{stem}")
 }

@@ -1,4 +1,4 @@
-"""`_core.pyi` says what the native module is: the same names, and for each function the same parameters in the same order.
+"""`_core.pyi` says what the native module is: the same names, and each function with the same parameters in the same order.
 
 pybind11 writes the signatures of a function into its docstring; they are read back from there.
 """
@@ -132,8 +132,9 @@ def test_stub_equals_module() -> None:
 
 def test_signatures_are_read_from_docstrings() -> None:
     doc = (
-        "f(*args, **kwargs)\nOverloaded function.\n\n1. f(x: numpy.typing.NDArray[numpy.float32], *, eps: float = 1e-05) -> None\n"
-        "\nText with f(x) in it.\n\n2. f(self: a.B, ids: dict[int, str] = {}, mode: a.Mode = <Mode.x: 1>, /) -> list[int]\n"
+        "f(*args, **kwargs)\nOverloaded function.\n\n"
+        "1. f(x: numpy.typing.NDArray[numpy.float32], *, eps: float = 1e-05) -> None\n\nText with f(x) in it.\n\n"
+        "2. f(self: a.B, ids: dict[int, str] = {}, mode: a.Mode = <Mode.x: 1>, /) -> list[int]\n"
     )
     assert native_signatures("f", doc) == [("x", "*", "eps="), ("self", "ids=", "mode=", "/")]
 

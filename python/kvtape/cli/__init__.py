@@ -6,11 +6,11 @@ A command is a module of this package with three names, and a row in `COMMANDS`:
 - `configure(parser)`: adds its arguments to an `argparse.ArgumentParser`;
 - `run(args) -> int`: does it and returns the exit code.
 
-Command modules import what is heavy inside `run`, so that `--help` and the reading of `kvtape.toml` stay quick. Every flag
-is also an environment variable and a key of `kvtape.toml`: `config.py`.
+Command modules import what is heavy inside `run`, so that `--help` and the reading of `kvtape.toml` stay quick. Every
+flag is also an environment variable and a key of `kvtape.toml`: `config.py`.
 
-Exit codes: 0 done; 1 a `KvtapeError` or an error of the operating system; 2 the request itself was wrong; 130 interrupted;
-141 the reader of our output went away.
+Exit codes: 0 done; 1 a `KvtapeError` or an error of the operating system; 2 the request itself was wrong; 130
+interrupted; 141 the reader of our output went away.
 """
 
 from __future__ import annotations

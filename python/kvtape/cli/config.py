@@ -7,9 +7,10 @@ Every flag of every command, say `--kv-memory` of `serve`, can be given in four 
 3. `kvtape.toml`: `kv-memory = "2GiB"` in the table `[serve]`, or at the top level, for every command that has the flag;
 4. the flag's default.
 
-The file is `kvtape.toml` in the working directory, or the one that `KVTAPE_CONFIG` names. A switch takes true or false (in
-the environment also 1, 0, yes, no, on, off). A flag that may be repeated takes a list, in the environment with commas.
-Positional arguments come from the command line only. Nothing here knows a command: it all works on argparse's actions.
+The file is `kvtape.toml` in the working directory, or the one that `KVTAPE_CONFIG` names. A switch takes true or false
+(in the environment also 1, 0, yes, no, on, off). A flag that may be repeated takes a list, in the environment with
+commas. Positional arguments come from the command line only. Nothing here knows a command: all works on argparse's
+actions.
 """
 
 from __future__ import annotations
@@ -25,16 +26,7 @@ from kvtape.errors import InvalidRequest, NotFound
 
 __all__ = ["parse_with_config"]
 
-_SWITCH_WORDS = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_SWITCH_WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 
 def parse_with_config(

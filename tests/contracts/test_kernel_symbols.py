@@ -20,7 +20,7 @@ KERNELS = sorted((ROOT / "csrc/kernels").glob("*/*_avx2.cpp"))
 
 
 def newest_objects() -> Path | None:
-    """Return the folder of the kernels' objects in the build that ran last; sanitizers would add symbols of their own."""
+    """Return the folder of the kernels' objects in the last build; sanitizers would add symbols of their own."""
     found = [
         ROOT / "build" / name / "CMakeFiles/kvtape_kernels.dir/csrc/kernels" for name in ("native", "release", "dev")
     ]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 
-# Everything a folder may include besides itself. Change the picture in docs/decisions/0004-layers.md first.
+# Everything a folder may include besides itself. Change the picture in docs/decisions/0005-layers.md first.
 LAYERS: dict[str, set[str]] = {
     "base": set(),
     "tensor": {"base"},

@@ -1,4 +1,4 @@
-"""`_core.pyi` says what the native module is: the same names, and each function with the same parameters in the same order.
+"""`_core.pyi` says what the native module is: the same names, each function with the same parameters in the same order.
 
 pybind11 writes the signatures of a function into its docstring; they are read back from there.
 """

@@ -77,8 +77,8 @@ bench: $(VENV)/tools $(VENV)/installed model  ## benchmarks (minutes; close othe
 	$(call say,bench)
 	python -m bench $(ARGS)
 
-docs: $(VENV)/tools  ## the documentation as a site in docs/_site
-	$(call say,docs: docs/_site)
+docs: $(VENV)/tools  ## the documentation as a site in build/docs
+	$(call say,docs: build/docs)
 	properdocs build --strict --quiet
 
 build: $(VENV)/installed  ## compile and install into .venv
@@ -88,7 +88,7 @@ model: $(VENV)/installed
 	kvtape pull $(MODEL)
 
 clean:  ## remove what was built; keeps .venv's tools and the model
-	rm -rf build dist docs/_site $(VENV)/installed
+	rm -rf build dist $(VENV)/installed
 
 # ---- the environment -------------------------------------------------------------------------------------------------
 $(VENV)/created:

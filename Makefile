@@ -20,6 +20,9 @@ CPP_FILES = $(shell find csrc tests/native cuda -name '*.h' -o -name '*.cpp' -o 
 # The first Python that is new enough; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Ninja's [n/m] lines: one that counts up in a terminal, every tenth elsewhere.
+COUNTER = awk -v tty=$$([ -t 2 ] && echo 1 || echo 0) '/\[[0-9]+\/[0-9]+\] /{n++; line = substr($$0, 1, 110); \
+            if (tty) printf "\r\033[K%s", line; else if (n % 10 == 0) print line; fflush()} END{if (tty && n) print ""}'
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help demo test native-test lint format sanitize package bench docs build model clean
@@ -109,9 +112,8 @@ $(VENV)/installed: $(SOURCES) $(VENV)/builders
 	$(call say,build: compile and install kvtape with $(JOBS) jobs (all output: build/install.log))
 	@mkdir -p build
 	@pip install -v --disable-pip-version-check --no-build-isolation -C build-dir=build/native \
-	  -C cmake.define.KVTAPE_TESTS=ON '.[server,hub]' 2>&1 | tee build/install.log \
-	  | awk '/\[[0-9]+\/[0-9]+\] /{printf "\r\033[K%s", substr($$0, 1, 110); fflush(); n++} END{if (n) print ""}' \
-	  || { grep -E -A8 'error|Error|FAILED' build/install.log | head -n 60 || tail -n 60 build/install.log; exit 1; }
+	  -C cmake.define.KVTAPE_TESTS=ON '.[server,hub]' 2>&1 | tee build/install.log | $(COUNTER) \
+	  || { grep -A8 -E 'error:|FAILED' build/install.log | head -n 60; tail -n 20 build/install.log; exit 1; }
 	@touch $@
 
 $(VENV)/tools: pyproject.toml $(VENV)/builders

@@ -29,16 +29,16 @@ def test_bounds_are_closed(name: str) -> None:
     for value in (kind(bound.minimum), int(bound.maximum) if bound.integer else bound.maximum):
         assert getattr(SamplingParams(**{name: value}, **extra), name) == value
     for value in (kind(bound.minimum) - step, int(bound.maximum) + step if bound.integer else bound.maximum + step):
-        with pytest.raises(InvalidRequest, match=f"^{name} must be ") as caught:
+        with pytest.raises(InvalidRequest, match=rf"^{name} must be ") as caught:
             SamplingParams(**{name: value}, **extra)
         assert caught.value.param == name
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1", True, None, [1]])
 def test_only_numbers_are_numbers(value: object) -> None:
-    with pytest.raises(InvalidRequest, match="^temperature must be a number from 0 to 2, found "):
+    with pytest.raises(InvalidRequest, match=r"^temperature must be a number from 0 to 2, found "):
         check_bound("temperature", value)
-    with pytest.raises(InvalidRequest, match="^body.top_k must be an integer ") as caught:
+    with pytest.raises(InvalidRequest, match=r"^body\.top_k must be an integer ") as caught:
         check_bound("top_k", 1.0 if value is None else value, param="body.top_k")
     assert caught.value.param == "body.top_k"
 

@@ -23,7 +23,6 @@ EXCEPTIONS = {
     "csrc/bindings/module.cpp": "a list of calls: contracts/test_stubs.py",
     "csrc/bindings/numpy_views.h": "bindings/test_bind_ops.py",
     "csrc/kernels/table.h": "ops/test_table.py, which adds the errors",
-    "csrc/kernels/vector_avx2.h": "helpers of the AVX2 kernels, whose bytes are compared with ref",
     "csrc/tensor/quant_blocks.h": "layouts, asserted where they are declared",
     "python/kvtape/__init__.py": "contracts/test_public_names.py",
     "python/kvtape/__main__.py": "cli/test_cli.py",

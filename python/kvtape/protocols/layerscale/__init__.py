@@ -1,0 +1,1 @@
+"""The LayerScale dialect: live-data sessions, flash queries and their events."""

@@ -1,0 +1,54 @@
+"""From a dialect's sampling fields to the one parameter table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kvtape.errors import InvalidRequest
+from kvtape.types import SamplingParams
+
+__all__ = ["read_stop", "sampling_params", "token_limit"]
+
+_MAX_STOP_STRINGS = 4
+_MAX_STOP_BYTES = 64
+
+
+def sampling_params(**fields: Any) -> SamplingParams:
+    """Build parameters from the fields that were given; a field that is None keeps the table's default.
+
+    Raises:
+        InvalidRequest: a value is out of bounds; `param` names it.
+    """
+    return SamplingParams(**{name: value for name, value in fields.items() if value is not None})
+
+
+def read_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Read `stop`: one string or up to four, of 1 to 64 bytes each.
+
+    Raises:
+        InvalidRequest: too many, empty, or too long.
+    """
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(strings) > _MAX_STOP_STRINGS:
+        raise InvalidRequest(f"stop has {len(strings)} strings, at most {_MAX_STOP_STRINGS}", param="stop")
+    for string in strings:
+        if not 0 < len(string.encode()) <= _MAX_STOP_BYTES:
+            raise InvalidRequest(
+                f"each stop string has 1 to {_MAX_STOP_BYTES} bytes, found {string!r:.80}", param="stop"
+            )
+    return strings
+
+
+def token_limit(max_tokens: int | None, max_completion_tokens: int | None) -> int | None:
+    """Return the cap a request sets; the older name wins.
+
+    Raises:
+        InvalidRequest: the value is below 1; `param` is the name the client used.
+    """
+    for name, value in (("max_tokens", max_tokens), ("max_completion_tokens", max_completion_tokens)):
+        if value is not None:
+            if value < 1:
+                raise InvalidRequest(f"{name} must be at least 1, found {value}", param=name)
+            return value
+    return None

@@ -1,5 +1,1 @@
-"""Conversations, whatever protocol they came by."""
-
-from kvtape.chat.template import ChatTemplate
-
-__all__ = ["ChatTemplate"]
+"""Conversations with a model, whatever protocol they arrive by."""

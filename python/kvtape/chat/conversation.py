@@ -1,0 +1,160 @@
+"""From messages to a running generation: render, encode, append, generate; the same for every dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
+from kvtape.types import FinishReason, SamplingParams, TokenEvent, WorkClass
+
+if TYPE_CHECKING:
+    from kvtape.chat.template import ChatTemplate
+    from kvtape.engine import AsyncEngine, AsyncSequence
+    from kvtape.model.load import Model
+
+__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "open_chat"]
+
+
+def encode_chat(
+    model: Model, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
+) -> list[int]:
+    """Render messages with the model's template, ready for the assistant to speak, and encode them.
+
+    Raises:
+        InvalidRequest: the model has no chat template, or its template refuses these messages.
+    """
+    if model.chat_template is None:
+        raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
+    text = model.chat_template.render(list(messages), add_generation_prompt=True, **(options or {}))
+    return model.tokenizer.encode(text, parse_special=True)
+
+
+class Turn:
+    """One generation on a sequence of its own: iterate `events`, then `close` in any case.
+
+    `events` may be left at any point; the generation is then cancelled within a step.
+    """
+
+    def __init__(self, sequence: AsyncSequence, params: SamplingParams, work: WorkClass) -> None:
+        self.sequence = sequence
+        self.start = sequence.n_tokens  # position of the first generated token
+        self.finished: TokenEvent | None = None
+        self._params = params
+        self._work = work
+
+    async def events(self) -> AsyncGenerator[TokenEvent, None]:
+        """Yield the tokens as they come; the last one carries the finish reason and the usage.
+
+        Raises:
+            EngineFailed: the engine gave the generation up.
+        """
+        async with aclosing(self.sequence.generate(self._params, work=self._work)) as events:
+            async for event in events:
+                if event.finish_reason in (FinishReason.CANCELLED, FinishReason.ERROR):
+                    raise EngineFailed(f"the generation ended early: {event.finish_reason}")
+                if event.finished:
+                    self.finished = event
+                yield event
+
+    async def collect(self) -> list[TokenEvent]:
+        """Run to the end and return every event."""
+        async with aclosing(self.events()) as events:
+            return [event async for event in events]
+
+    def close(self) -> None:
+        """Give the sequence back; what still runs on it is cancelled."""
+        self.sequence.close()
+
+
+def begin_turn(
+    sequence: AsyncSequence,
+    token_ids: Sequence[int],
+    params: SamplingParams,
+    *,
+    limit: int,
+    param: str,
+    work: WorkClass = WorkClass.INTERACTIVE,
+) -> Turn:
+    """Append a prompt and prepare its generation, which keeps the sequence within `limit` tokens.
+
+    Raises:
+        ContextOverflow: the prompt leaves no room for a single token; `param` says where it came from.
+        InvalidRequest: there is nothing to generate from.
+    """
+    n_tokens = sequence.n_tokens + len(token_ids)
+    if n_tokens == 0:
+        raise InvalidRequest(f"{param} is empty and so is the context", param=param)
+    if n_tokens >= limit:
+        raise ContextOverflow(
+            f"{param} needs {n_tokens} tokens of context with what it builds on, at most {limit - 1} fit",
+            param=param,
+            n_tokens=n_tokens,
+            limit=limit,
+        )
+    if token_ids:
+        sequence.append(token_ids, work=work)
+    room = limit - n_tokens
+    capped = replace(params, max_tokens=room if params.max_tokens is None else min(params.max_tokens, room))
+    return Turn(sequence, capped, work)
+
+
+async def open_chat(
+    engine: AsyncEngine,
+    messages: Sequence[Mapping[str, Any]],
+    params: SamplingParams,
+    options: Mapping[str, Any] | None = None,
+) -> Turn:
+    """Start a chat turn on a new sequence; the engine finds the longest prefix it has already computed.
+
+    Raises:
+        ContextOverflow: the conversation does not fit.
+        InvalidRequest: the model or its template cannot take these messages.
+    """
+    token_ids = await asyncio.to_thread(encode_chat, engine.model, messages, options)
+    sequence = engine.open()
+    try:
+        return begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param="messages")
+    except BaseException:
+        sequence.close()
+        raise
+
+
+class Framing:
+    """How a session's texts are dressed.
+
+    With a chat template and a system prompt the session opens with the template's system turn and each question is a
+    user turn that asks for an answer; otherwise prompt and question are raw text.
+    """
+
+    _PROBE = "question"
+
+    def __init__(self, template: ChatTemplate | None, prompt: str) -> None:
+        self._template = template
+        self._system = {"role": "system", "content": prompt}
+        self.head = prompt
+        self.templated = template is not None and bool(prompt) and self._try_templates()
+
+    def _try_templates(self) -> bool:
+        assert self._template is not None
+        try:
+            head = self._template.render([self._system], add_generation_prompt=False)
+            whole = self._render_whole(self._PROBE)
+        except InvalidRequest:  # a template may refuse a lone system turn
+            return False
+        if not whole.startswith(head):
+            return False
+        self.head = head
+        return True
+
+    def _render_whole(self, question: str) -> str:
+        assert self._template is not None
+        messages = [self._system, {"role": "user", "content": question}]
+        return self._template.render(messages, add_generation_prompt=True)
+
+    def question(self, text: str) -> str:
+        """Return what is appended to the session's context to ask `text`."""
+        return self._render_whole(text)[len(self.head) :] if self.templated else text

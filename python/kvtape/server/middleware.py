@@ -1,0 +1,100 @@
+"""What every request passes through: an id, counters, and errors turned into responses."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kvtape.errors import KvtapeError
+from kvtape.protocols.openai.errors import ApiError
+from kvtape.server.lifespan import Phase, Problem, Runtime
+from kvtape.server.limits import BodyLimits
+from kvtape.server.responses import error_response
+
+__all__ = ["ErrorResponses", "RequestScope"]
+
+log = logging.getLogger(__name__)
+
+_PROBES = ("/health", "/healthz", "/v1/health", "/metrics")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestScope:
+    """Give every response an `x-request-id` (the client's own, if it sent one) and count the requests."""
+
+    def __init__(self, app: ASGIApp, *, runtime: Runtime, limits: BodyLimits) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        counters = self._runtime.requests
+        counted = not scope["path"].endswith(_PROBES)
+        counters.n_started += counted
+        counters.n_open += counted
+        try:
+            await self._app(scope, receive, send_with_id)
+            counters.n_ok += counted and status < 400
+            counters.n_failed += counted and status >= 400
+        except ClientDisconnect:
+            counters.n_cancelled += counted
+        except BaseException:
+            counters.n_failed += counted
+            raise
+        finally:
+            counters.n_open -= counted
+            self._limits.release(scope)
+
+
+class ErrorResponses:
+    """Turn exceptions into error responses, and refuse new work while the server is draining."""
+
+    def __init__(self, app: ASGIApp, *, runtime: Runtime) -> None:
+        self._app = app
+        self._runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if self._runtime.phase is Phase.DRAINING and not scope["path"].endswith(_PROBES):
+                raise Problem(ApiError.of_status(503, "the server is shutting down"))
+            await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if started:
+                raise  # too late for another status; the server closes the connection
+            api_error = error.error if isinstance(error, Problem) else ApiError.of(error)
+            if not isinstance(error, (Problem, KvtapeError)):
+                log.exception("%s %s failed", scope["method"], scope["path"])
+            await error_response(api_error)(scope, receive, send)

@@ -1,0 +1,99 @@
+"""Responses that know when their client has gone: plain ones that give up their work, and event streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from kvtape.protocols.openai.errors import ApiError
+
+__all__ = ["EventStream", "error_response", "json_response", "unless_gone"]
+
+T = TypeVar("T")
+
+
+def json_response(body: msgspec.Struct | bytes, status: int = 200) -> Response:
+    """Answer with JSON."""
+    content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Response(content, status, media_type="application/json")
+
+
+def error_response(error: ApiError) -> Response:
+    """Answer with an error in the OpenAI envelope."""
+    response = json_response(error.body(), error.status)
+    if error.retry_after is not None:
+        response.headers["retry-after"] = f"{error.retry_after:g}"
+    return response
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, or cancel it when the client goes away. The body must have been read.
+
+    Raises:
+        ClientDisconnect: the client went away.
+    """
+    return await _race(asyncio.ensure_future(work), request.receive)
+
+
+class EventStream(Response):
+    """Frames of an event stream, flushed one by one.
+
+    The frames' generator is closed and `on_close` called in any case: at the end, when the client goes away, and when
+    not a single frame could be sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes, None], on_close: Callable[[], None]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = b""
+        self._frames = frames
+        self._on_close = on_close
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames.
+
+        Raises:
+            ClientDisconnect: the client went away.
+        """
+        try:
+            await _race(asyncio.ensure_future(self._pump(send)), receive)
+        finally:
+            await self._frames.aclose()
+            self._on_close()
+
+    async def _pump(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._frames) as frames:
+            async for frame in frames:
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _race(work: asyncio.Future[T], receive: Callable[[], Awaitable[Any]]) -> T:
+    gone = asyncio.ensure_future(_until_gone(receive))
+    both: set[asyncio.Future[Any]] = {work, gone}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        for task in both:
+            task.cancel()
+        await asyncio.wait(both)
+
+
+async def _until_gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

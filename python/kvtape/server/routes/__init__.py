@@ -1,0 +1,1 @@
+"""One module a dialect: requests in, engine or session called, replies out."""

@@ -1,0 +1,111 @@
+"""Who listens to a session: bounded queues, one a subscriber, so that a slow reader slows nobody down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+__all__ = ["DataUpdated", "EventHub", "FlashReady", "SessionEvent", "Subscription"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataUpdated:
+    """The context changed for good: a new data version is resident."""
+
+    version: int
+    n_tokens: int  # length of the durable context
+    n_pending: int  # rows acknowledged but not yet taken up
+    n_rows: int  # rows in the context
+
+
+@dataclass(frozen=True, slots=True)
+class FlashReady:
+    """A flash query has an answer for `version`."""
+
+    query_id: int
+    query: str
+    value: str
+    version: int
+    confidence: float  # logit gap between the two best first tokens
+    evaluated_at: int  # Unix seconds
+
+
+SessionEvent = DataUpdated | FlashReady
+
+
+class Subscription:
+    """The queue of one reader. A reader that falls more than `capacity` events behind is cut off."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._events: deque[SessionEvent] = deque()
+        self._wake = asyncio.Event()
+        self.ended = False
+
+    def put(self, event: SessionEvent) -> None:
+        """Queue an event, or end the subscription when its queue is full."""
+        if len(self._events) >= self._capacity:
+            self._events.clear()
+            self.end()
+        if not self.ended:
+            self._events.append(event)
+            self._wake.set()
+
+    def end(self) -> None:
+        """Let the reader see what is queued, then the end."""
+        self.ended = True
+        self._wake.set()
+
+    async def batches(self, *, idle_seconds: float) -> AsyncGenerator[list[SessionEvent], None]:
+        """Yield queued events as they come, and an empty list after `idle_seconds` without any."""
+        while True:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                yield []
+                continue
+            events = list(self._events)
+            self._events.clear()
+            if self.ended:
+                if events:
+                    yield events
+                return
+            self._wake.clear()
+            yield events
+
+
+class EventHub:
+    """All subscriptions of a session."""
+
+    def __init__(self, *, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._subscriptions: set[Subscription] = set()
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def subscribe(self) -> Subscription:
+        """Open a queue that sees every event from now on."""
+        subscription = Subscription(self._capacity)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a queue."""
+        self._subscriptions.discard(subscription)
+
+    def publish(self, event: SessionEvent) -> None:
+        """Queue an event for everybody."""
+        for subscription in list(self._subscriptions):
+            subscription.put(event)
+            if subscription.ended:
+                self.unsubscribe(subscription)
+
+    def close(self) -> None:
+        """End every subscription."""
+        for subscription in list(self._subscriptions):
+            subscription.end()
+        self._subscriptions.clear()

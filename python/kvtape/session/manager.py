@@ -1,0 +1,183 @@
+"""All live sessions of an engine, and the one task that moves rows from their rings into their contexts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kvtape.errors import Conflict, InvalidRequest, NotFound
+from kvtape.session.context import Batch
+from kvtape.session.session import Session, SessionCounters, SessionSpec
+
+if TYPE_CHECKING:
+    from kvtape.engine import AsyncEngine
+
+__all__ = ["SessionManager"]
+
+log = logging.getLogger(__name__)
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class SessionManager:
+    """Creates, finds and deletes sessions.
+
+    One task drains the ring of every session that has rows, has all their texts encoded in one trip to an executor
+    thread, and submits one append a session; the settling of a session delays no other.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        max_sessions: int = 256,
+        idle_seconds: float = 3600.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.totals = SessionCounters()
+        self.max_sessions = max_sessions
+        self._engine = engine
+        self._idle_seconds = idle_seconds
+        self._now = now
+        self._sessions: dict[str, Session] = {}
+        self._n_opening = 0
+        self._with_rows: set[Session] = set()
+        self._wake = asyncio.Event()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="kvtape-encode")
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def create(self, spec: SessionSpec) -> Session:
+        """Make a session and take in its prompt.
+
+        Raises:
+            Conflict: as many sessions are live as may be.
+            InvalidRequest: the specification cannot be honoured.
+        """
+        if len(self._sessions) + self._n_opening >= self.max_sessions:
+            raise Conflict(f"{self.max_sessions} sessions are live, the most this server holds; delete one first")
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        session = Session(
+            f"sess_{secrets.token_hex(6)}",
+            spec,
+            self._engine,
+            totals=self.totals,
+            encode=self._encode,
+            on_rows=self._on_rows,
+            now=self._now,
+        )
+        self._n_opening += 1
+        try:
+            await session.begin()
+        except BaseException:
+            await session.close()
+            raise
+        finally:
+            self._n_opening -= 1
+        self._sessions[session.id] = session
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """Find a session.
+
+        Raises:
+            InvalidRequest: the id is malformed.
+            NotFound: there is no such session.
+        """
+        if not _SESSION_ID.fullmatch(session_id):
+            raise InvalidRequest("a session id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -", param="session_id")
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise NotFound(f"there is no session {session_id!r}")
+        return session
+
+    def live(self) -> list[Session]:
+        """Return the live sessions, oldest first."""
+        return sorted(self._sessions.values(), key=lambda session: (session.created, session.id))
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session and all it holds.
+
+        Raises:
+            Conflict: a question is being answered.
+            NotFound: there is no such session.
+        """
+        session = self.get(session_id)
+        if session.busy:
+            raise Conflict(f"session {session_id} is busy with another request")
+        await self._remove(session)
+
+    async def aclose(self) -> None:
+        """Delete every session and stop the ingest task."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for session in self.live():
+            await self._remove(session)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _remove(self, session: Session) -> None:
+        del self._sessions[session.id]
+        self._with_rows.discard(session)
+        await session.close()
+
+    async def _encode(self, text: str, *, parse_special: bool = False) -> list[int]:
+        tokenizer = self._engine.model.tokenizer
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._executor, lambda: tokenizer.encode(text, parse_special=parse_special) if text else []
+        )
+
+    def _on_rows(self, session: Session) -> None:
+        self._with_rows.add(session)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        period = min(30.0, self._idle_seconds / 4)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(period):
+                    await self._wake.wait()
+            self._wake.clear()
+            await self._expire()
+            batches = [
+                (session, batch) for session in self._with_rows if (batch := session.context.take_batch()) is not None
+            ]
+            self._with_rows.clear()  # a session that was still settling reports again when it has
+            if not batches:
+                continue
+            texts = [(batch.header, batch.texts) for _, batch in batches]
+            encoded = await loop.run_in_executor(self._executor, self._encode_rows, texts)
+            for (session, batch), (header_ids, row_ids) in zip(batches, encoded, strict=True):
+                self._submit(session, batch, header_ids, row_ids)
+
+    def _encode_rows(self, texts: list[tuple[str, list[str]]]) -> list[tuple[list[int], list[list[int]]]]:
+        encode = self._engine.model.tokenizer.encode
+        return [(encode(header) if header else [], [encode(row) for row in rows]) for header, rows in texts]
+
+    def _submit(self, session: Session, batch: Batch, header_ids: list[int], row_ids: list[list[int]]) -> None:
+        before = session.context.counters.n_tokens
+        try:
+            session.context.submit(batch, header_ids, row_ids)
+        except Exception as error:  # one session's fault must not stop the others
+            log.exception("session %s stopped taking in data", session.id)
+            session.context.fail(error)
+        self.totals.ingested_tokens += session.context.counters.n_tokens - before
+
+    async def _expire(self) -> None:
+        oldest = self._now() - self._idle_seconds
+        for session in self.live():
+            if session.last_used < oldest and session.idle:
+                await self._remove(session)

@@ -1,0 +1,324 @@
+"""A live-data session: a durable context, the questions asked on forks of it, its flash queries and its listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from kvtape.chat.conversation import Framing, Turn, begin_turn
+from kvtape.errors import Conflict, EngineFailed, InvalidRequest
+from kvtape.session.context import LiveContext
+from kvtape.session.events import DataUpdated, EventHub
+from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
+from kvtape.types import SamplingParams
+
+if TYPE_CHECKING:
+    from kvtape.engine import AsyncEngine, AsyncSequence
+
+__all__ = ["Answer", "Encode", "Session", "SessionCounters", "SessionSpec"]
+
+log = logging.getLogger(__name__)
+
+FOREGROUND_WAIT = 2.0  # seconds a second question waits for the first
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """What a session is created with."""
+
+    prompt: str = ""
+    context: int | None = None  # longest context in tokens; None: the engine's
+    flash: tuple[tuple[str, int], ...] = ()  # (query, max_tokens)
+    mark_prefix: bool = False
+    wire: int = 1  # generation of the protocol that created it
+
+
+@dataclass(slots=True)
+class SessionCounters:
+    """Totals over all sessions of a manager."""
+
+    turns: int = 0
+    flash_hits: int = 0
+    cached_tokens: int = 0
+    ingested_tokens: int = 0
+
+
+class Encode(Protocol):
+    """Text to token ids, off the event loop."""
+
+    def __call__(self, text: str, *, parse_special: bool = False) -> Awaitable[list[int]]:
+        """Encode `text`."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Answer:
+    """A question being answered: `cached` by a flash query, or by a `turn` that generates.
+
+    `close` must be called in any case; until then the session takes no other question. A finished turn stays as the
+    session's tail, one that was left is cancelled.
+    """
+
+    session: Session
+    version: int
+    cached: FlashQuery | None = None
+    turn: Turn | None = None
+    keep_tail: bool = True
+    _open: bool = True
+
+    def close(self) -> None:
+        """End the question."""
+        if self._open:
+            self._open = False
+            self.session._end(self)
+
+
+class Session:
+    """See the module. Made by `SessionManager.create`; runs on the event loop."""
+
+    kind = "ohlcv"
+
+    def __init__(
+        self,
+        session_id: str,
+        spec: SessionSpec,
+        engine: AsyncEngine,
+        *,
+        totals: SessionCounters,
+        encode: Encode,
+        on_rows: Callable[[Session], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if spec.context is not None and spec.context > engine.n_ctx:
+            raise InvalidRequest(
+                f"context must be at most {engine.n_ctx} tokens on this server, found {spec.context}", param="context"
+            )
+        self.id = session_id
+        self.spec = spec
+        self.prefix_end = 0
+        self.turns = 0
+        self.board = FlashBoard()
+        self.hub = EventHub()
+        self.created = self.last_used = now()
+        self._framing = Framing(engine.model.chat_template, spec.prompt)
+        self._totals = totals
+        self._encode = encode
+        self._now = now
+        self._tail: AsyncSequence | None = None
+        self._foreground = asyncio.Lock()
+        self._flash_task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.context = LiveContext(
+            engine.open(),
+            spec.context or engine.n_ctx,
+            on_rows=lambda: on_rows(self),
+            on_change=self._drop_tail,
+            on_settled=self._settled,
+            now=now,
+        )
+
+    async def begin(self) -> None:
+        """Take in the prompt and register the flash queries the session was created with.
+
+        Raises:
+            ContextOverflow: the prompt does not fit.
+            Conflict: two of the flash queries are equal, or there are too many.
+        """
+        ids = await self._encode(self._framing.head, parse_special=self._framing.templated)
+        self.context.begin(self._framing.head, ids)
+        for query, max_tokens in self.spec.flash:
+            await self.add_flash(query, max_tokens)
+        if self.spec.mark_prefix:
+            self.mark_prefix()
+
+    @property
+    def version(self) -> int:
+        """The data version: how often the durable context has changed."""
+        return self.context.version
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the context, the tail of the last question included."""
+        return (self._tail or self.context.sequence).n_tokens
+
+    @property
+    def kv_tokens(self) -> int:
+        """Of these, the ones whose KV is resident."""
+        return (self._tail or self.context.sequence).n_cached
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has the foreground."""
+        return self._foreground.locked()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is running, pending or listening."""
+        context = self.context
+        return not (self.busy or self._flash_task or context.changing or len(context.ring) or len(self.hub))
+
+    def token_ids(self) -> np.ndarray:
+        """Return the tokens of the context, tail included, [n_tokens] int32."""
+        return (self._tail or self.context.sequence).token_ids()
+
+    def touch(self) -> None:
+        """Restart the clock of idleness."""
+        self.last_used = self._now()
+
+    async def append(self, text: str) -> int:
+        """Append raw text to the durable context; returns the number of tokens added.
+
+        Raises:
+            ContextOverflow: the text does not fit; nothing has changed.
+            Conflict: another request has the foreground.
+        """
+        ids = await self._encode(text)
+        await self._take_foreground()
+        try:
+            await self.context.append(text, ids)
+        finally:
+            self._foreground.release()
+        return len(ids)
+
+    def mark_prefix(self) -> int:
+        """Freeze the context of the current version as the session's prefix; returns its end in tokens."""
+        self.prefix_end = max(self.prefix_end, self.context.settled_end)
+        return self.prefix_end
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        question: str | None,
+        params: SamplingParams,
+        *,
+        fast_answer: bool | None = None,
+        keep_tail: bool = True,
+    ) -> Answer:
+        """Start answering a question about everything acknowledged so far; None continues the context as it is.
+
+        A flash query that asks the same and has a current answer is used when `fast_answer` is true; also when it is
+        None and the request is greedy and sets no stop strings; never when it is false.
+
+        Raises:
+            Conflict: another request has the foreground and did not end in time.
+            ContextOverflow: the question does not fit.
+            InvalidRequest: there is nothing to generate from.
+        """
+        text = "" if question is None else self._framing.question(question)
+        ids = await self._encode(text, parse_special=self._framing.templated)
+        await self._take_foreground()
+        try:
+            await self.context.caught_up()
+            hit = None if question is None else self._cached_answer(question, params, fast_answer)
+            if hit is not None:
+                self._totals.flash_hits += 1
+                return Answer(self, self.version, cached=hit)
+            branch = self._tail.fork() if question is None and self._tail is not None else self.context.branch()
+            try:
+                turn = begin_turn(branch, ids, params, limit=self.context.n_ctx, param="prompt")
+            except BaseException:
+                branch.close()
+                raise
+            return Answer(self, self.version, turn=turn, keep_tail=keep_tail)
+        except BaseException:
+            self._foreground.release()
+            raise
+
+    def _cached_answer(self, question: str, params: SamplingParams, fast_answer: bool | None) -> FlashQuery | None:
+        allowed = (params.temperature == 0.0 and not params.stop) if fast_answer is None else fast_answer
+        hit = self.board.find_answer(question, self.version) if allowed else None
+        if hit is None or hit.answer is None:
+            return None
+        fits = params.max_tokens is None or hit.answer.n_tokens <= params.max_tokens
+        return hit if fits else None
+
+    def _end(self, answer: Answer) -> None:
+        turn = answer.turn
+        if turn is None or turn.finished is not None:
+            self.turns += 1
+            self._totals.turns += 1
+        if turn is not None:
+            if turn.finished is not None and turn.finished.usage is not None:
+                self._totals.cached_tokens += turn.finished.usage.cached_tokens
+            current = answer.version == self.version and not self.context.changing and not self._closed
+            self._drop_tail()
+            if turn.finished is not None and answer.keep_tail and current:
+                self._tail = turn.sequence
+            else:
+                turn.close()
+        self._foreground.release()
+
+    def _drop_tail(self) -> None:
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    async def _take_foreground(self) -> None:
+        try:
+            async with asyncio.timeout(FOREGROUND_WAIT):
+                await self._foreground.acquire()
+        except TimeoutError:
+            raise Conflict(f"session {self.id} is busy with another request") from None
+
+    # -- flash queries -----------------------------------------------------------------------------------------------
+
+    async def add_flash(self, query: str, max_tokens: int) -> FlashQuery:
+        """Register a flash query; on a session that holds data it is evaluated right away.
+
+        Raises:
+            Conflict: the session has this query already, or as many as it can.
+        """
+        self.board.check_new(query)
+        n_tokens = len(await self._encode(query))
+        ids = await self._encode(self._framing.question(query), parse_special=self._framing.templated)
+        added = self.board.add(query, max_tokens, n_tokens=n_tokens, token_ids=ids)
+        self._evaluate_flash()
+        return added
+
+    def _settled(self) -> None:
+        context = self.context
+        self.hub.publish(DataUpdated(self.version, context.settled_end, len(context.ring), context.tape.n_rows))
+        self._evaluate_flash()
+
+    def _evaluate_flash(self) -> None:
+        """Start evaluating unless that is running already; a running one goes on to newer versions by itself."""
+        if self._flash_task is None and self.version and not self._closed and self.board.stale(self.version):
+            self._flash_task = asyncio.get_running_loop().create_task(self._run_flash())
+
+    async def _run_flash(self) -> None:
+        try:
+            while not self._closed and (queries := self.board.stale(self.version)):
+                await evaluate(
+                    queries,
+                    self.context.branch,
+                    version=self.version,
+                    limit=self.context.n_ctx,
+                    now=self._now,
+                    on_answer=self._take_answer,
+                )
+        except* EngineFailed as errors:
+            log.error("session %s no longer evaluates its flash queries: %s", self.id, errors.exceptions[0])
+        finally:
+            self._flash_task = None
+
+    def _take_answer(self, query: FlashQuery, answer: FlashAnswer) -> None:
+        if self.board.queries.get(query.id) is query:
+            query.answer = answer
+            self.hub.publish(query.ready_event())
+
+    async def close(self) -> None:
+        """Stop everything, free the KV and end all event streams."""
+        self._closed = True
+        if self._flash_task is not None:
+            self._flash_task.cancel()
+            await asyncio.wait({self._flash_task})
+        self._drop_tail()
+        await self.context.close()
+        self.hub.close()

@@ -1,0 +1,117 @@
+#include "cache/prefix_index.h"
+
+#include <algorithm>
+#include <cassert>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+namespace kvtape::cache {
+
+PrefixIndex::PrefixIndex(BlockPool& pool, std::int32_t block_size) : pool_(pool), block_size_(block_size) {
+  nodes_.emplace_back();
+  nodes_[kRoot].parent = kRoot;
+  ids_.resize(static_cast<std::size_t>(block_size));
+}
+
+std::uint64_t PrefixIndex::hash(Node parent, std::span<const std::int32_t> ids) const noexcept {
+  // A parent's hash stands for the whole prefix before it. Multiply and fold, one round an id (splitmix64's constants).
+  std::uint64_t h = nodes_[static_cast<std::size_t>(parent)].hash + 0x9e3779b97f4a7c15u;
+  for (const std::int32_t id : ids) {
+    h = (h ^ static_cast<std::uint32_t>(id)) * 0xbf58476d1ce4e5b9u;
+    h ^= h >> 29;
+  }
+  return h;
+}
+
+std::span<const std::int32_t> PrefixIndex::ids_of(Node node) const noexcept {
+  return std::span(ids_).subspan(static_cast<std::size_t>(node * block_size_), static_cast<std::size_t>(block_size_));
+}
+
+std::optional<PrefixIndex::Node> PrefixIndex::lookup(Node parent, std::span<const std::int32_t> ids, std::uint64_t key) const {
+  const auto [begin, end] = by_hash_.equal_range(key);
+  for (auto it = begin; it != end; ++it) {
+    const Node node = it->second;
+    if (nodes_[static_cast<std::size_t>(node)].parent == parent && std::ranges::equal(ids_of(node), ids)) return node;
+  }
+  return std::nullopt;
+}
+
+std::optional<PrefixIndex::Entry> PrefixIndex::find(Node parent, std::span<const std::int32_t> ids) {
+  const auto node = lookup(parent, ids, hash(parent, ids));
+  if (!node) return std::nullopt;
+  at(*node).last_used = ++clock_;
+  return Entry{*node, at(*node).block};
+}
+
+PrefixIndex::Entry PrefixIndex::insert(Node parent, std::span<const std::int32_t> ids, std::int32_t block) {
+  assert(ids.size() == static_cast<std::size_t>(block_size_));
+  const std::uint64_t key = hash(parent, ids);
+  if (const auto existing = lookup(parent, ids, key)) {
+    at(*existing).last_used = ++clock_;
+    return {*existing, at(*existing).block};
+  }
+  Node node;
+  if (unused_.empty()) {
+    node = static_cast<Node>(nodes_.size());
+    nodes_.emplace_back();
+    ids_.resize(ids_.size() + static_cast<std::size_t>(block_size_));
+  } else {
+    node = unused_.back();
+    unused_.pop_back();
+  }
+  at(node) = {.parent = parent, .block = block, .hash = key, .last_used = ++clock_};
+  std::ranges::copy(ids, ids_.begin() + node * block_size_);
+  ++at(parent).n_children;
+  by_hash_.emplace(key, node);
+  pool_.retain(block);
+  ++n_nodes_;
+  return {node, block};
+}
+
+void PrefixIndex::freeze(Node node) noexcept { at(node).frozen = true; }
+
+bool PrefixIndex::try_evict() {
+  Node oldest = kRoot;
+  for (Node node = 1; node < static_cast<Node>(nodes_.size()); ++node) {
+    const NodeData& data = at(node);
+    if (data.parent < 0 || data.n_children > 0 || pool_.ref_count(data.block) > 1) continue;
+    if (oldest == kRoot || std::tie(data.frozen, data.last_used) < std::tie(at(oldest).frozen, at(oldest).last_used)) {
+      oldest = node;
+    }
+  }
+  if (oldest == kRoot) return false;
+  NodeData& data = at(oldest);
+  const auto [begin, end] = by_hash_.equal_range(data.hash);
+  by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == oldest; }));
+  --at(data.parent).n_children;
+  pool_.release(data.block);
+  data = NodeData{};
+  unused_.push_back(oldest);
+  --n_nodes_;
+  return true;
+}
+
+void PrefixIndex::check_integrity(std::vector<std::int32_t>& holders) const {
+  std::vector<std::int32_t> n_children(nodes_.size());
+  std::int32_t n_used = 0;
+  for (std::size_t node = 1; node < nodes_.size(); ++node) {
+    const NodeData& data = nodes_[node];
+    if (data.parent < 0) continue;
+    ++n_used;
+    ++n_children[static_cast<std::size_t>(data.parent)];
+    ++holders[static_cast<std::size_t>(data.block)];
+    if (lookup(data.parent, ids_of(static_cast<Node>(node)), data.hash) != static_cast<Node>(node)) {
+      throw std::logic_error("prefix index: node " + std::to_string(node) + " is not found under its own ids");
+    }
+  }
+  for (std::size_t node = 0; node < nodes_.size(); ++node) {
+    const bool unused = node > 0 && nodes_[node].parent < 0;
+    if (!unused && nodes_[node].n_children != n_children[node]) {
+      throw std::logic_error("prefix index: node " + std::to_string(node) + " counts wrong children");
+    }
+  }
+  if (n_used != n_nodes_) throw std::logic_error("prefix index: counts wrong nodes");
+}
+
+}  // namespace kvtape::cache

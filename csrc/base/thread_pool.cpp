@@ -117,7 +117,7 @@ struct ThreadPool::State {
 
 ThreadPool& ThreadPool::shared() {
 #if defined(__unix__) || defined(__APPLE__)
-  // The child of a fork has none of its parent's workers, and perhaps a lease that nobody will give back: it starts anew.
+  // The child of a fork has none of its parent's workers, and perhaps a lease nobody will give back: it starts anew.
   static const int registered =
       pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr, std::memory_order_relaxed); });
   (void)registered;

@@ -2,7 +2,7 @@
 // One pool for the process. A model step takes it (Lease), runs parallel sections on it, and gives it back; several
 // engines take turns, so threads never outnumber the cores asked for.
 //
-// Inside a lease a waiting worker spins for about 50 us, then yields; it parks only when the lease ends, because a futex
+// Inside a lease a waiting worker spins for about 50 us, then yields; it parks only when the lease ends: a futex
 // wake costs 10 to 100 us against some 150 sections a decode step.
 
 #include <cstddef>

@@ -7,7 +7,7 @@
 
 namespace kvtape::kernels {
 
-// Eight exp_f32, bit for bit: the limits and NaN are put back at the end, so lanes outside the range may compute anything.
+// Eight exp_f32, bit for bit: limits and NaN are put back at the end, so lanes outside the range may compute anything.
 static inline __m256 exp8(__m256 x) {
   const __m256 n =
       _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -33,7 +33,7 @@ class PackedWeights {
   base::AlignedBuffer<std::byte> data_;
 };
 
-// rows: [n_rows, n_cols] as a model file holds them (tensor/quant_blocks.h), any alignment; tiles are packed in parallel.
+// rows: [n_rows, n_cols] as a model file holds them (tensor/quant_blocks.h), any alignment. Packs in parallel.
 // Throws invalid_argument where a size is 0, n_cols is no multiple of the block length, or rows has another length.
 PackedWeights pack(Lease& lease, tensor::DType dtype, std::size_t n_rows, std::size_t n_cols,
                    std::span<const std::byte> rows);

@@ -15,7 +15,7 @@ inline __m256 silu_mul8(__m256 gate, __m256 up) {
 
 }  // namespace
 
-// About 25 vector operations for 8 elements, 10 of them FMAs, and a division (one per 5 cycles): bound by the arithmetic
+// Some 25 vector operations for 8 elements, 10 of them FMAs, and a division (one in 5 cycles): bound by the arithmetic
 // of exp8, some 8 cycles for 8 elements.
 void silu_mul(const float* gate, const float* up, float* y, size_t n) noexcept {
   size_t i = 0;

@@ -40,7 +40,8 @@ struct MatmulRange {
 // x.q: [n_tokens, n_cols] and so on, dense
 using MatmulQuantized = void(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& range) noexcept;
 // x: [n_tokens, n_cols], rows x_stride floats apart
-using MatmulFloat = void(const PackedMatrix& w, const float* x, std::size_t x_stride, const MatmulRange& range) noexcept;
+using MatmulFloat = void(const PackedMatrix& w, const float* x, std::size_t x_stride,
+                         const MatmulRange& range) noexcept;
 
 namespace ref {
 MatmulQuantized matmul_q8_0, matmul_q4_0, matmul_q4_1;

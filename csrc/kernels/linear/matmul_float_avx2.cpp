@@ -24,8 +24,9 @@ struct BF16 {
 };
 
 // 16 rows of one tile times T tokens, a column at a time: 2 loads (and widenings) of weights, then for each token a
-// broadcast and 2 FMAs. FMAs have 4 cycles of latency and two units, so that 6 tokens (12 chains) are bound by the units,
-// 16 MAC a cycle, and one token (2 chains) by latency: 16 or 8 bytes of weights a cycle, still more than memory gives.
+// broadcast and 2 FMAs. FMAs have 4 cycles of latency and two units, so that 6 tokens (12 chains) are bound by the
+// units, 16 products a cycle, and one token (2 chains) by latency: 16 or 8 bytes of weights a cycle, still more than
+// memory gives.
 template <class Weight, int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const float* x, size_t x_stride, float* y,
                         size_t y_stride, size_t n_rows) {

@@ -10,8 +10,8 @@ namespace {
 constexpr size_t kBlockBytes = 544;
 constexpr size_t kScaleOffset = 512;
 
-// Four products a lane, exactly. maddubs takes unsigned by signed: |w| (128 for -128) and x with the sign of w, which is
-// never -128 in x. A pair is at most 2 * 128 * 127 = 32512 and fits int16; two pairs do not, so they widen here.
+// Four products a lane, exactly. maddubs takes unsigned by signed: |w| (128 for -128) and x with the sign of w; x is
+// never -128. A pair is at most 2 * 128 * 127 = 32512 and fits int16; two pairs do not, so they widen here.
 inline __m256i dot4(__m256i w, __m256i w_magnitude, __m256i x) {
   const __m256i pairs = _mm256_maddubs_epi16(w_magnitude, _mm256_sign_epi8(x, w));
   return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
@@ -19,11 +19,11 @@ inline __m256i dot4(__m256i w, __m256i w_magnitude, __m256i x) {
 
 // 16 rows of one tile times T tokens.
 //
-// Vector operations a block of 512 products: 16 magnitudes, shared by the tokens; then for each token 16 signs, 16 maddubs,
-// 16 madd, 14 adds, 2 conversions, 2 products, 2 FMAs and 9 broadcasts from memory: at 4 tokens 72 besides loads, 28
-// products a cycle on four vector pipes; 18 were measured (Zen 3 or later, 3.7 GHz), the pipes that multiply being the
-// busiest. Tried and slower (14): weights widened to int16 by shifts, multiplied by madd with even and odd columns apart.
-// One token: 84 operations for 544 bytes, 26 bytes a cycle: bound by memory outside of the caches.
+// Vector operations a block of 512 products: 16 magnitudes, shared by the tokens; then for each token 16 signs,
+// 16 maddubs, 16 madd, 14 adds, 2 conversions, 2 products, 2 FMAs and 9 loads that broadcast: at 4 tokens 72 besides
+// loads, 28 products a cycle on 4 vector pipes; 18 were measured (AMD EPYC at 3.7 GHz), the pipes that multiply being
+// the busiest. Tried and slower (14): int16 weights by shifts, multiplied by madd with even and odd columns apart. One
+// token: 84 operations for 544 bytes, 26 bytes a cycle: bound by memory outside of the caches.
 template <int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,
                         size_t n_rows) {

@@ -2,7 +2,7 @@
 // Activations to int8, by blocks of 32 columns of a row:
 //   d = max|x| / 127      q[i] = rint(x[i] * (127 / max|x|)), to nearest even: -127 .. 127, never -128
 //   sum = Σ q (exact)     s = d * float(sum)
-// A block with max|x| < kMinAmax counts as zeros (d, s, sum, q = 0): below it d is subnormal and 127 / max|x| overflows.
+// A block with max|x| < kMinAmax counts as zeros (d, s, sum, q = 0): below it d is subnormal or 127 / max|x| infinite.
 // A block with an infinity or a NaN has d = s = NaN and q, sum = 0, so that the outputs that read it are NaN.
 //   x: [n_rows, dim] with rows x_stride floats apart, dim a multiple of 32
 //   q: [n_rows, dim]; d, s, sum: [n_rows, dim / 32]

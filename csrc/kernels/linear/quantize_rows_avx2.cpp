@@ -33,8 +33,8 @@ inline int32_t sum_int8(__m256i q) {
 
 }  // namespace
 
-// About 40 vector operations and 2 scalar divisions a block of 32, and two horizontal chains of some 15 cycles each that
-// neighbouring blocks overlap: bound by operations, about 15 cycles a block.
+// About 40 vector operations and 2 scalar divisions a block of 32, and two horizontal chains of some 15 cycles each,
+// which overlap from block to block: bound by operations, about 15 cycles a block.
 void quantize_rows(const float* x, size_t x_stride, size_t n_rows, size_t dim, const QuantizedRows& out) noexcept {
   const size_t n_blocks = dim / kBlockLen;
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes the 128-bit halves of the two packs

@@ -7,8 +7,8 @@
 
 namespace kvtape::kernels::avx2 {
 
-// Two passes over a row that is in L1 after the first: per 16 elements 2 loads and 2 FMAs, then 4 loads, 4 products and 2
-// stores. The first pass is bound by the latency of its two FMA chains (4 cycles for 16 elements), the rest by loads.
+// Two passes over a row that is in L1 after the first: per 16 elements 2 loads and 2 FMAs, then 4 loads, 4 products and
+// 2 stores. The first pass is bound by the latency of its two FMA chains (4 cycles for 16 elements), the rest by loads.
 void rms_norm(const float* x, const float* weight, float* y, size_t n_rows, size_t dim, float eps) noexcept {
   const size_t whole = dim / kReduceLanes * kReduceLanes;
   const size_t rest = dim - whole;

@@ -1,4 +1,4 @@
-"""Matrix products of SmolLM2-135M: random weights in a file's blocks, random activations, and the check of an answer."""
+"""Matrix products of SmolLM2-135M: random weights in file blocks, random activations, and the check of an answer."""
 
 from __future__ import annotations
 

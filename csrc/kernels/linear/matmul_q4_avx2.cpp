@@ -21,8 +21,8 @@ constexpr size_t block_bytes = kNibbleBytes + 2 * kTileRows * (with_minimum ? 2 
 // each token 16 maddubs, 14 adds, 2 madd, 2 conversions, 2 products, 4 FMAs (Q4_0: 2, and 2 subtractions) and 10 loads
 // that broadcast. 4 tokens: 46 operations each besides loads, 44 products a cycle on 4 vector pipes; 33 were measured
 // (AMD EPYC at 3.7 GHz), the two pipes that multiply being the busiest. One token: 62 operations for 320 bytes, 20
-// bytes a cycle: bound by memory outside of the caches. A tile of 16 rows (15 KB at 1536 columns) stays in L1 while tokens
-// stream past it, 4 * n_cols bytes for 64 * n_cols products. GCC keeps the float sums of 4 tokens on the stack, one
+// bytes a cycle: bound by memory outside of the caches. A tile of 16 rows (15 KB at 1536 columns) stays in L1 while
+// tokens stream past it, 4 * n_cols bytes for 64 * n_cols products. GCC keeps the float sums of 4 tokens on the stack, one
 // folded load and one store a block; the integer sums but one stay in registers.
 template <bool with_minimum, int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,

@@ -31,7 +31,7 @@ struct AttendArgs {
   std::size_t n_rows, head_dim, block_size;
   float scale;
   std::size_t n_partitions;
-  const std::uint16_t* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; not read where no row sees it
+  const std::uint16_t* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; null where no row sees it
   const std::uint16_t* const* v_tiles;  // the same
   const std::int32_t* n_visible;        // [n_partitions, n_rows], each 0 .. kPartitionLen
   AttentionState state;                 // in and out

@@ -1,10 +1,10 @@
 // Rows are worked on in blocks of up to 6 that share every load and conversion of K and V: 12 accumulators of 8 lanes.
 //
-// A row over a partition costs 2 * 128 * head_dim FMAs, 16 exponentials of 8 lanes, and 512 * head_dim bytes of KV, shared
-// with the other rows that the caller brings. With 3 rows (one token of a 3-fold grouped model) that is 1.5 FMAs a byte,
-// about what one core's share of memory delivers, so decode is bound by memory. With 6 rows and more a block's inner loops
-// do 12 FMAs for 2 conversions and 6 broadcasts, and the two FMA ports are the bound; the KV of a partition
-// (64 KiB at most) comes from L1 or L2 for every block but the first.
+// A row over a partition costs 256 * head_dim multiply-adds (32 * head_dim FMAs), 16 exponentials of 8 lanes, and
+// 512 * head_dim bytes of KV, shared with the other rows that the caller brings. With 3 rows (one token of a 3-fold grouped
+// model) that is 1.5 multiply-adds a byte, and memory is the bound. With 6 rows and more a block's inner loops do 12 FMAs
+// for 2 conversions and 6 broadcasts, so the two FMA ports are the bound; the KV of a partition (128 KiB at most, 32 KiB
+// at head_dim 64) comes from L1 or L2 for every block but the first.
 
 #include "kernels/attention/attend.h"
 
@@ -59,14 +59,28 @@ inline void multiply_add(__m256 (&acc)[R][C], const float* const (&a)[R], std::s
   }
 }
 
+// With few rows a partition is bound by memory, and its tiles are too short for the hardware's prefetcher to learn. So
+// while K is read the lines of V are fetched, and while V is read those of the next partition's K, one for one. Into L2:
+// L1 has too few fill buffers. (One row of 9 heads at 4,096 positions from memory on a Zen 4 core: 0.41 ms without,
+// 0.32 ms into L1, 0.17 ms into L2.)
+constexpr std::size_t kFewRows = 3;
+
+inline void prefetch_line(const std::uint16_t* begin, std::size_t i) noexcept {
+  _mm_prefetch(reinterpret_cast<const char*>(begin) + 64 * i, _MM_HINT_T1);
+}
+
 // block.p[r][j .. j + 8 C) = scale * q[r] . k, for 8 C positions. k: the tile, at the first of them.
 template <std::size_t R, std::size_t C>
-inline void score_chunk(Block& block, const AttendArgs& args, const std::uint16_t* k, std::size_t j) noexcept {
+inline void score_chunk(Block& block, const AttendArgs& args, const std::uint16_t* k, const std::uint16_t* v_soon,
+                        std::size_t j) noexcept {
   const float* q[R];
   KVTAPE_EACH(r, R) q[r] = block.q[r];
   __m256 acc[R][C];
   clear(acc);
-  for (std::size_t d = 0; d < args.head_dim; ++d, k += args.block_size) multiply_add(acc, q, d, k);
+  for (std::size_t d = 0; d < args.head_dim; ++d, k += args.block_size) {
+    if constexpr (R <= kFewRows) prefetch_line(v_soon, d);
+    multiply_add(acc, q, d, k);
+  }
   const __m256 scale = _mm256_set1_ps(args.scale);
   KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) _mm256_store_ps(block.p[r] + j + 8 * c, _mm256_mul_ps(acc[r][c], scale));
 }
@@ -118,10 +132,22 @@ inline void fold_sums(Block& block, const AttentionState& state) noexcept {
   }
 }
 
+// The lines of the next partition's K that are fetched along with V's positions from `begin` on: kLines for each of the
+// 128 while elements [d, d + 32 kLines) are done, so that each is fetched once. `v` where there is no such tile.
+template <std::size_t kLines>
+inline const std::uint16_t* lines_of(const std::uint16_t* const* k_soon, const AttendArgs& args, std::size_t d,
+                                     std::size_t begin, const std::uint16_t* v) noexcept {
+  if constexpr (kLines == 0) return v;
+  const std::size_t line = 4 * d + kLines * begin, tile_lines = args.head_dim * args.block_size / 32;
+  const std::uint16_t* tile = k_soon[line / tile_lines];
+  return tile == nullptr ? v : tile + 32 * (line % tile_lines);
+}
+
 // Elements [d, d + 8 C) of the rows' o, folded into the state.
 template <std::size_t R, std::size_t C>
 inline void value_chunk(const Block& block, const AttendArgs& args, const std::uint16_t* const* v_tiles,
-                        std::size_t d) noexcept {
+                        const std::uint16_t* const* k_soon, std::size_t d) noexcept {
+  constexpr std::size_t kLines = R <= kFewRows ? C / 4 : 0;  // of K, for each of V's 128 positions
   __m256 acc[R][C];
   clear(acc);
   for (std::size_t begin = 0; begin < block.least; begin += args.block_size) {
@@ -129,7 +155,11 @@ inline void value_chunk(const Block& block, const AttendArgs& args, const std::u
     const float* p[R];
     KVTAPE_EACH(r, R) p[r] = block.p[r] + begin;
     const std::uint16_t* v = v_tiles[begin / args.block_size] + d;
-    for (std::size_t j = 0; j < n; ++j, v += args.head_dim) multiply_add(acc, p, j, v);
+    const std::uint16_t* soon = lines_of<kLines>(k_soon, args, d, begin, v);
+    for (std::size_t j = 0; j < n; ++j, v += args.head_dim) {
+      KVTAPE_EACH(i, kLines) prefetch_line(soon, kLines * j + i);
+      multiply_add(acc, p, j, v);
+    }
   }
   KVTAPE_EACH(r, R) {
     for (std::size_t j = block.least; j < block.n_visible[r]; ++j) {  // on the diagonal only
@@ -148,23 +178,25 @@ inline void value_chunk(const Block& block, const AttendArgs& args, const std::u
 
 template <std::size_t R>
 void attend_block(Block& block, const AttendArgs& args, const std::uint16_t* const* k_tiles,
-                  const std::uint16_t* const* v_tiles) noexcept {
-  constexpr std::size_t kScoreVectors = R <= 3 ? 4 : 2;  // a chunk of 32 or 16 positions never crosses a tile's end
+                  const std::uint16_t* const* v_tiles, const std::uint16_t* const* k_soon) noexcept {
+  constexpr std::size_t kScoreVectors = R <= kFewRows ? 4 : 2;  // 32 or 16 positions: never over the end of a tile
   for (std::size_t j = 0; j < block.most; j += 8 * kScoreVectors) {
     const std::uint16_t* k = k_tiles[j / args.block_size] + j % args.block_size;
-    score_chunk<R, kScoreVectors>(block, args, k, j);
+    const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim;
+    score_chunk<R, kScoreVectors>(block, args, k, v, j);
   }
   for (std::size_t r = 0; r < R; ++r) softmax_row(block.p[r], block.n_visible[r], block.m + r, block.l + r);
   fold_sums(block, args.state);
-  constexpr std::size_t kValueVectors = R == 1 ? 8 : R <= 3 ? 4 : 2;
+  constexpr std::size_t kValueVectors = R == 1 ? 8 : R <= kFewRows ? 4 : 2;
   std::size_t d = 0;
   for (; d + 8 * kValueVectors <= args.head_dim; d += 8 * kValueVectors) {
-    value_chunk<R, kValueVectors>(block, args, v_tiles, d);
+    value_chunk<R, kValueVectors>(block, args, v_tiles, k_soon, d);
   }
-  for (; d < args.head_dim; d += 8) value_chunk<R, 1>(block, args, v_tiles, d);
+  for (; d < args.head_dim; d += 8) value_chunk<R, 1>(block, args, v_tiles, k_soon, d);
 }
 
-using AttendBlock = void(Block&, const AttendArgs&, const std::uint16_t* const*, const std::uint16_t* const*) noexcept;
+using AttendBlock = void(Block&, const AttendArgs&, const std::uint16_t* const*, const std::uint16_t* const*,
+                         const std::uint16_t* const*) noexcept;
 constexpr AttendBlock* kAttendBlock[kBlockRows] = {attend_block<1>, attend_block<2>, attend_block<3>,
                                                    attend_block<4>, attend_block<5>, attend_block<6>};
 
@@ -176,6 +208,7 @@ void attend(const AttendArgs& args) noexcept {
     const std::int32_t* n_visible = args.n_visible + i * args.n_rows;
     const std::uint16_t* const* k_tiles = args.k_tiles + i * tiles_per_partition;
     const std::uint16_t* const* v_tiles = args.v_tiles + i * tiles_per_partition;
+    const std::uint16_t* const* k_soon = i + 1 < args.n_partitions ? k_tiles + tiles_per_partition : k_tiles;
     std::size_t r = 0;
     while (r < args.n_rows) {
       Block block;
@@ -188,7 +221,7 @@ void attend(const AttendArgs& args) noexcept {
         if (n < block.least) block.least = n;
         if (n > block.most) block.most = n;
       }
-      if (block.n_rows > 0) kAttendBlock[block.n_rows - 1](block, args, k_tiles, v_tiles);
+      if (block.n_rows > 0) kAttendBlock[block.n_rows - 1](block, args, k_tiles, v_tiles, k_soon);
     }
   }
 }

@@ -95,46 +95,6 @@ void test_corpus() {
   }
 }
 
-void test_good_file() {
-  const auto [bytes, header_bytes] = test::good_file();
-  const auto file = gguf::parse(bytes);
-  const auto& m = file.metadata;
-  CHECK(m.require<std::uint32_t>("u8") == 200 && m.require<std::int32_t>("i8") == -100);
-  CHECK(m.require<std::uint64_t>("u16") == 60000 && m.require<std::int64_t>("i16") == -30000);
-  CHECK(m.require<std::uint32_t>("u32") == 4000000000u && m.require<std::int64_t>("u32") == 4000000000);
-  CHECK(m.require<std::uint64_t>("u64") == 1ull << 40 && m.require<std::int64_t>("i64") == -(1ll << 40));
-  CHECK(m.require<float>("f32") == 1.5f && m.require<double>("f64") == 0.1 && m.require<float>("f64") == 0.1f);
-  CHECK(m.require<bool>("yes") && m.require<std::string_view>("text") == "gr\xC3\xBC\xC3\x9F dich");
-  const auto words = m.require<std::vector<std::string_view>>("words");
-  CHECK(words.size() == 3 && words[0] == "a" && words[1].empty() && words[2] == "\xE2\x82\xAC");
-  CHECK((m.require<std::vector<std::int32_t>>("ints") == std::vector<std::int32_t>{5, 6}));
-  CHECK(!m.find<float>("absent") && !m.contains("absent"));
-  const auto refuses = [](auto f, std::string_view says) {
-    try {
-      f();
-    } catch (const base::Error& error) {
-      CHECK(std::string_view(error.what()).find(says) != std::string_view::npos, "'%s'", error.what());
-      return true;
-    }
-    return false;
-  };
-  CHECK(refuses([&] { (void)m.require<float>("absent"); }, "key 'absent' is missing"));
-  CHECK(refuses([&] { (void)m.find<std::uint32_t>("i8"); }, "key 'i8' holds -100, which does not fit uint32"));
-  CHECK(refuses([&] { (void)m.find<std::int32_t>("u32"); }, "does not fit int32"));
-  CHECK(refuses([&] { (void)m.find<float>("u32"); }, "key 'u32' is of type uint32, wanted a float"));
-  CHECK(refuses([&] { (void)m.find<bool>("u8"); }, "wanted boolean"));
-  CHECK(refuses([&] { (void)m.find<std::string_view>("words"); }, "array of string, wanted string"));
-  CHECK(refuses([&] { (void)m.find<std::vector<float>>("ints"); }, "array of int32, wanted array of floats"));
-  CHECK(refuses([&] { (void)m.find<std::vector<std::int32_t>>("u32"); }, "wanted array of integers"));
-  CHECK(refuses([&] { (void)m.find<std::vector<std::uint32_t>>("bools"); }, "wanted array of integers"));
-
-  CHECK(file.alignment == 64 && file.tensors.size() == 4);
-  CHECK(file.tensors[0].bytes.size() == 64 && file.tensors[0].offset == header_bytes);
-  CHECK(file.tensors[1].bytes.empty() && file.tensors[1].n_rows() == 2);
-  CHECK(refuses([&] { (void)file.tensors[1].dtype(); }, "tensor 'exotic' has type IQ2_XXS, supported: F32"));
-  CHECK(file.tensors[3].bytes.size() == 40 && file.tensors[3].dtype() == tensor::DType::q4_1);
-}
-
 void test_every_truncation() {
   const auto good = test::good_file().bytes;
   CHECK(!read(good, "good").refused);
@@ -178,7 +138,6 @@ void test_dense_file() {
 
 int main() {
   test_corpus();
-  test_good_file();
   test_every_truncation();
   test_every_byte_changed();
   test_dense_file();

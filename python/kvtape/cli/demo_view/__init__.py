@@ -1,0 +1,1 @@
+"""How `kvtape demo` shows what it did: as a live table, a page, or JSON. Nothing here knows the engine."""

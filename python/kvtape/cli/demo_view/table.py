@@ -27,7 +27,9 @@ def live_frame(result: DemoResult, *, n_last: int = 12) -> RenderableType:
         ProgressBar(total=result.n_candles, completed=len(result.steps), width=30),
         Text(f"{len(result.steps)}/{result.n_candles} candles into {result.model}", style="dim"),
     )
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="dim", expand=True, pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1), header_style="dim", expand=True, pad_edge=False, collapse_padding=True
+    )
     for name, width in (("candle", 10), ("close", 7), ("change\n%", 6), ("resident\nms", 8), ("flash\nms", 6)):
         table.add_column(name, justify="left" if name == "candle" else "right", min_width=width)
     for query in result.queries:

@@ -2,7 +2,9 @@
 
 csrc/kernels/norm/rms_norm.h        tests/kernels/norm/test_rms_norm.py, for the files of every instruction set too
 csrc/ring/spsc_ring.h               tests/native/ring/test_spsc_ring.cpp or tests/ring/test_spsc_ring.py
+csrc/bindings/bind_ring.cpp         tests/bindings/test_bind_ring.py, or any test in tests/ring/
 python/kvtape/cli/config.py         tests/cli/test_config.py
+python/kvtape/ring.py               tests/test_ring.py or tests/ring/test_ring.py
 python/kvtape/cli/__init__.py       tests/cli/test_cli.py, where it holds more than names and imports
 """
 
@@ -13,41 +15,46 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Files without a test file of their own, and what tests them instead.
-EXCEPTIONS = {
-    "csrc/base/cpu_features.h": "its one answer shows in the ISAs that every kernel test runs on",
-    "csrc/base/error.h": "a struct; the mapping to Python is tested with the bindings' users",
+# Files with nothing in them that could be tested by itself, and why.
+WITHOUT_TEST = {
+    "csrc/base/error.h": "a struct; its mapping to Python is in every test of an error",
     "csrc/bindings/bind.h": "declarations",
-    "csrc/bindings/bind_build.cpp": "one constant: cli/test_version.py",
-    "csrc/bindings/bind_errors.cpp": "every test of an error from the core",
-    "csrc/bindings/module.cpp": "a list of calls: contracts/test_stubs.py",
-    "csrc/bindings/numpy_views.h": "bindings/test_bind_ops.py",
-    "csrc/kernels/table.h": "ops/test_table.py, which adds the errors",
     "csrc/tensor/quant_blocks.h": "layouts, asserted where they are declared",
-    "python/kvtape/__init__.py": "contracts/test_public_names.py",
-    "python/kvtape/__main__.py": "cli/test_cli.py",
-    "python/kvtape/_native.py": "one import: contracts/test_layers.py",
+}
+
+# Files that are tested through another one.
+TESTED_BY = {
+    "csrc/base/cpu_features.h": "tests/ops/test_table.py",
+    "csrc/bindings/bind_build.cpp": "tests/cli/test_version.py",
+    "csrc/bindings/bind_errors.cpp": "tests/bindings/test_bind_ops.py",
+    "csrc/bindings/module.cpp": "tests/contracts/test_stubs.py",
+    "csrc/bindings/numpy_views.h": "tests/bindings/test_bind_ops.py",
+    "csrc/kernels/table.h": "tests/ops/test_table.py",
+    "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",
+    "python/kvtape/__main__.py": "tests/cli/test_cli.py",
+    "python/kvtape/_native.py": "tests/contracts/test_layers.py",
 }
 
 
 def wanted_tests(source: str) -> list[str]:
-    """Return the places where the test of a source file may be."""
+    """Return the places (patterns) where the test of a source file may be."""
     path = Path(source)
     stem = path.stem
     if source.startswith("csrc/kernels/") and len(path.parts) == 4:
         folder = path.parent.relative_to("csrc")
         stem = stem.removesuffix("_ref").removesuffix("_avx2").removesuffix("_neon")
         # One contract may have several files, matmul.h with matmul_q8_0_ref.cpp and others.
-        headers = [
-            header.stem for header in (ROOT / path.parent).glob("*.h") if (stem + "_").startswith(header.stem + "_")
-        ]
-        return [f"tests/{folder}/test_{max(headers, key=len, default=stem)}.py"]
+        headers = [header.stem for header in (ROOT / path.parent).glob("*.h")]
+        contract = max((name for name in headers if f"{stem}_".startswith(f"{name}_")), key=len, default=stem)
+        return [f"tests/{folder}/test_{contract}.py"]
     if source.startswith("csrc/bindings/bind_"):
-        return [f"tests/{stem.removeprefix('bind_')}/test_*.py"]
+        return [f"tests/bindings/test_{stem}.py", f"tests/{stem.removeprefix('bind_')}/test_*.py"]
     if source.startswith("csrc/"):
         folder = path.parent.relative_to("csrc")
         return [f"tests/native/{folder}/test_{stem}.cpp", f"tests/{folder}/test_{stem}.py"]
     folder = path.parent.relative_to("python/kvtape")
+    if folder == Path():
+        return [f"tests/test_{stem}.py", f"tests/{stem}/test_{stem}.py"]
     return [f"tests/{folder}/test_{folder.name if stem == '__init__' else stem}.py"]
 
 
@@ -62,17 +69,12 @@ def only_names(path: Path) -> bool:
 
 
 def sources() -> list[str]:
-    found = [
-        path
-        for path in (ROOT / "csrc").rglob("*")
-        if path.suffix == ".h" or path.name.endswith(("_avx2.cpp", "_ref.cpp"))
-    ]
-    found += [
-        path for path in (ROOT / "csrc").rglob("*.cpp") if not path.with_suffix(".h").exists() and path not in found
-    ]
-    found += [
-        path for path in (ROOT / "python/kvtape").rglob("*.py") if not (path.name == "__init__.py" and only_names(path))
-    ]
+    """Return the files that want a test; a `.cpp` beside its header counts as one with it."""
+    native = [path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp")]
+    found = [path for path in native if path.suffix == ".h" or not path.with_suffix(".h").exists()]
+    for path in (ROOT / "python/kvtape").rglob("*.py"):
+        if not (path.name == "__init__.py" and only_names(path)):
+            found.append(path)
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
@@ -81,12 +83,16 @@ def has_test(source: str) -> bool:
 
 
 def test_each_source_has_its_test() -> None:
-    missing = [source for source in sources() if source not in EXCEPTIONS and not has_test(source)]
+    missing = [
+        source for source in sources() if not (source in WITHOUT_TEST or source in TESTED_BY or has_test(source))
+    ]
     assert not missing, "\n".join(f"{source}: wanted {' or '.join(wanted_tests(source))}" for source in missing)
 
 
 def test_exceptions_are_still_needed() -> None:
     known = sources()
-    for source in EXCEPTIONS:
+    for source in [*WITHOUT_TEST, *TESTED_BY]:
         assert source in known, f"{source} is gone"
         assert not has_test(source), f"{source} has a test by now"
+    for source, test in TESTED_BY.items():
+        assert (ROOT / test).is_file(), f"{test}, said to test {source}, is gone"

@@ -71,32 +71,12 @@ void bind_values(py::module_& m) {
         for (const auto& [token, logprob] : self.top) top.emplace_back(token, logprob);
         return top;
       });
-  py::class_<GenerationParams>(m, "GenerationParams", "Parameters of a generation; names and meaning as in kvtape.types.SamplingParams.")
-      .def(py::init<>())
-      .def_readwrite("max_tokens", &GenerationParams::max_tokens)
-      .def_readwrite("stop", &GenerationParams::stop)
-      .def_readwrite("ignore_eos", &GenerationParams::ignore_eos)
-      .def_readwrite("work", &GenerationParams::work)
-#define KVTAPE_SAMPLING_FIELD(name)                                                        \
-  .def_property(                                                                           \
-      #name, [](const GenerationParams& self) { return self.sampling.name; },              \
-      [](GenerationParams& self, decltype(self.sampling.name) value) { self.sampling.name = value; })
-      KVTAPE_SAMPLING_FIELD(temperature) KVTAPE_SAMPLING_FIELD(top_k) KVTAPE_SAMPLING_FIELD(top_p)
-      KVTAPE_SAMPLING_FIELD(min_p) KVTAPE_SAMPLING_FIELD(repeat_penalty) KVTAPE_SAMPLING_FIELD(repeat_last_n)
-      KVTAPE_SAMPLING_FIELD(frequency_penalty) KVTAPE_SAMPLING_FIELD(presence_penalty) KVTAPE_SAMPLING_FIELD(seed)
-      KVTAPE_SAMPLING_FIELD(choice) KVTAPE_SAMPLING_FIELD(logprobs) KVTAPE_SAMPLING_FIELD(top_logprobs)
-#undef KVTAPE_SAMPLING_FIELD
-      .def_property(
-          "logit_bias",
-          [](const GenerationParams& self) {
-            std::vector<std::pair<std::int32_t, float>> entries;
-            for (const auto& [token, bias] : self.logit_bias) entries.emplace_back(token, bias);
-            return entries;
-          },
-          [](GenerationParams& self, const std::vector<std::pair<std::int32_t, float>>& entries) {
-            self.logit_bias.clear();
-            for (const auto& [token, bias] : entries) self.logit_bias.push_back({token, bias});
-          });
+  py::class_<GenerationParams>(m, "GenerationParams", "A generation: how to draw tokens, when to stop, who goes first.")
+      .def(py::init([](const ops::SamplingParams& sampling, std::optional<std::int32_t> max_tokens,
+                       std::vector<std::string> stop, bool ignore_eos, engine::WorkClass work) {
+             return GenerationParams{sampling, max_tokens, std::move(stop), ignore_eos, work};
+           }),
+           py::kw_only(), "sampling"_a, "max_tokens"_a, "stop"_a, "ignore_eos"_a, "work"_a);
 }
 
 }  // namespace

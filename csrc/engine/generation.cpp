@@ -11,9 +11,7 @@ Generation::Generation(GenerationId id, GenerationParams params, const Vocabular
       params_(std::move(params)),
       eos_(vocabulary.eos),
       assembler_(vocabulary.bytes, params_.stop),
-      usage_{.prompt_tokens = n_prompt} {
-  params_.sampling.logit_bias = params_.logit_bias;
-}
+      usage_{.prompt_tokens = n_prompt} {}
 
 std::size_t Generation::history_len() const noexcept {
   const ops::SamplingParams& p = params_.sampling;

@@ -16,8 +16,7 @@
 namespace kvtape::engine {
 
 struct GenerationParams {
-  ops::SamplingParams sampling;            // its logit_bias is the list below
-  std::vector<ops::LogitBias> logit_bias;
+  ops::SamplingParams sampling;
   std::optional<std::int32_t> max_tokens;  // none: until the context is full
   std::vector<std::string> stop;
   bool ignore_eos = false;

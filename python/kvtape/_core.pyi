@@ -1,54 +1,12 @@
-"""The native core. Each section is one file of csrc/bindings."""
+"""kvtape's native core; use it through the kvtape package. Each section is one file of csrc/bindings."""
 
+import enum
 from collections.abc import Sequence
-"""kvtape's native core; use it through the kvtape package."""
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# ---- gguf ------------------------------------------------------------------------------------------------------------
-class GgufFile:
-    """A model file, mapped read-only."""
-
-    def __init__(self, path: str | bytes) -> None:
-        """Read all but the tensors' data. Raises NotFound, OSError or ModelError; the message names the path."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Keys in order: int, float, bool, str, numpy arrays of numbers, lists of the rest. Built at each call."""
-
-    @property
-    def tensors(self) -> list[tuple[str, tuple[int, ...], str, int, int | None]]:
-        """Name, dims (the row length first), type, offset in the file, bytes (None for a type not supported)."""
-
-    def tensor_bytes(self, name: str) -> NDArray[np.uint8]:
-        """Read-only view that keeps the file open. Raises ModelError: no such tensor, or its type."""
-
-    def drop_pages(self) -> None:
-        """Give the file's pages back to the system; they are read again when touched."""
-
-# ---- text ------------------------------------------------------------------------------------------------------------
-class TokenBytes:
-    """Token id to bytes."""
-
-    def __init__(self, pieces: list[bytes]) -> None: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, id: int) -> bytes:
-        """Raises InvalidRequest for an id outside the table."""
-
-class TextAssembler:
-    """The text of one generation: token ids in, whole characters out, ended by the first stop string."""
-
-    def __init__(self, token_bytes: TokenBytes, stops: list[str]) -> None: ...
-    def push(self, token_id: int) -> tuple[str, bool]:
-        """Text that is certain by now, and whether a stop string is complete."""
-
-    def finish(self) -> str:
-        """The rest of the text, after the last token."""
 # ---- build -----------------------------------------------------------------------------------------------------------
 def compiler() -> str:
     """Name and version of the compiler that built this module."""
@@ -215,6 +173,7 @@ def exp_weights(
 
 def select_at_least(x: NDArray[np.float32], *, least: float, isa: str) -> NDArray[np.int32]:
     """x: [n]; returns ascending indices."""
+
 # ---- gguf ------------------------------------------------------------------------------------------------------------
 class GgufFile:
     """A model file, mapped read-only."""
@@ -256,6 +215,139 @@ class TextAssembler:
 
     def finish(self) -> str:
         """The rest of the text, after the last token."""
+
+# ---- model -----------------------------------------------------------------------------------------------------------
+BLOCK_SIZE: int
+
+class Model:
+    """Weights of one model file, repacked for the CPU; shared by its engines."""
+
+    def __init__(self, file: GgufFile, *, n_threads: int) -> None:
+        """Read, check and repack. Raises ModelError."""
+
+    def forward_logits(self, ids: NDArray[np.int32], *, chunk: int, isa: str, n_threads: int) -> NDArray[np.float32]:
+        """[n, vocab_size] float32: logits of every position of ids, [n] int32."""
+
+    def kv_bytes_for(self, n_ctx: int) -> int:
+        """Least KV memory for a context of n_ctx tokens, in bytes."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def n_kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def ffn_dim(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_ctx_train(self) -> int: ...
+    @property
+    def n_params(self) -> int: ...
+    @property
+    def n_bytes(self) -> int: ...
+    @property
+    def block_bytes(self) -> int: ...
+
+# ---- engine ----------------------------------------------------------------------------------------------------------
+class WorkClass(enum.Enum):
+    interactive = 0
+    ingest = 1
+    flash = 2
+    background = 3
+
+class FinishReason(enum.Enum):
+    none = 0
+    stop = 1
+    length = 2
+    error = 3
+
+class Usage:
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+
+class TokenEvent:
+    """One generated token."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def logprob(self) -> float | None: ...
+    @property
+    def logit_gap(self) -> float | None: ...
+    @property
+    def top(self) -> list[tuple[int, float]]: ...
+    @property
+    def finish(self) -> FinishReason: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def usage(self) -> Usage: ...
+
+class GenerationParams:
+    """A generation: how to draw tokens, when to stop, who goes first."""
+
+    def __init__(
+        self, *, sampling: SamplingParams, max_tokens: int | None, stop: list[str], ignore_eos: bool, work: WorkClass
+    ) -> None: ...
+
+class Engine:
+    """The native engine: verbs from any thread, step() from one."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        token_bytes: list[bytes],
+        eos: list[int],
+        n_ctx: int,
+        kv_bytes: int,
+        n_threads: int,
+        isa: str,
+    ) -> None: ...
+    def open(self) -> int: ...
+    def fork(self, sequence: int) -> int: ...
+    def append(self, sequence: int, ids: NDArray[np.int32], work: WorkClass) -> None: ...
+    def generate(self, sequence: int, params: GenerationParams) -> int: ...
+    def cancel(self, generation: int) -> None: ...
+    def truncate(self, sequence: int, n_tokens: int) -> None: ...
+    def close(self, sequence: int) -> None: ...
+    def freeze(self, sequence: int, n_tokens: int) -> None: ...
+    def request_resident(self, sequence: int) -> bool:
+        """True where all tokens but the last have KV; else step() will report the sequence."""
+
+    def n_tokens(self, sequence: int) -> int: ...
+    def n_cached(self, sequence: int) -> int: ...
+    def token_ids(self, sequence: int) -> NDArray[np.int32]: ...
+    def step(self) -> tuple[list[TokenEvent], list[int]] | None:
+        """One step: (token events, ids of sequences now resident), or None after stop()."""
+
+    def stop(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def check_integrity(self) -> None:
+        """Raise RuntimeError where a block leaked; for tests."""
+
+    @property
+    def n_ctx(self) -> int: ...
+    @property
+    def n_blocks(self) -> int: ...
+
+# ---- ring ------------------------------------------------------------------------------------------------------------
 class RingBuffer:
     def __init__(self, capacity: int, item_bytes: int, overflow: str) -> None: ...
     def push(self, items: NDArray[Any] | bytes | bytearray | memoryview) -> int: ...
@@ -270,6 +362,7 @@ class RingBuffer:
 NO_TIMESTAMP: int
 OHLCV_ROW_BYTES: int
 
+# ---- rows ------------------------------------------------------------------------------------------------------------
 class OhlcvText:
     def __init__(self, *, compact: bool) -> None: ...
     def add_symbol(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kvtape._native import _core
 from kvtape.engine.core import EngineCore
 from kvtape.errors import InvalidRequest
+from kvtape.ops.sampling import native_params as native_sampling
 from kvtape.types import SamplingParams, WorkClass
 
 __all__ = ["SequenceBase", "native_params"]
@@ -20,18 +21,14 @@ _WORK = {work: getattr(_core.WorkClass, work.value) for work in WorkClass}
 
 
 def native_params(params: SamplingParams, work: WorkClass) -> _core.GenerationParams:
-    """Return the native form of sampling parameters; a missing seed is drawn here."""
-    native = _core.GenerationParams()
-    for name in (
-        "max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "frequency_penalty",
-        "presence_penalty", "choice", "ignore_eos", "logprobs", "top_logprobs",
-    ):  # fmt: skip
-        setattr(native, name, getattr(params, name))
-    native.seed = secrets.randbits(64) if params.seed is None else params.seed
-    native.stop = list(params.stop)
-    native.logit_bias = list(params.logit_bias.items())
-    native.work = _WORK[work]
-    return native
+    """Return the native form of sampling parameters; where there is no seed, one is drawn here."""
+    return _core.GenerationParams(
+        sampling=native_sampling(params, seed=secrets.randbits(64)),
+        max_tokens=params.max_tokens,
+        stop=list(params.stop),
+        ignore_eos=params.ignore_eos,
+        work=_WORK[work],
+    )
 
 
 def merged_params(params: SamplingParams | None, options: dict[str, Any]) -> SamplingParams:

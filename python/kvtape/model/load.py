@@ -71,6 +71,10 @@ class Model:
         return self.core.forward_logits(ids, chunk=chunk, isa=isa or "", n_threads=n_threads)
 
 
+def _token_text(tokenizer: Tokenizer, token_id: int | None) -> str:
+    return "" if token_id is None else tokenizer.token_text(token_id)
+
+
 def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
     """Read, check and repack a model.
 
@@ -89,9 +93,8 @@ def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Mode
     source = metadata.get("tokenizer.chat_template")
     template = None
     if isinstance(source, str):
-        template = ChatTemplate(
-            source, bos_token=tokenizer.token_text(tokenizer.bos_id), eos_token=tokenizer.token_text(tokenizer.eos_id)
-        )
+        texts = {name: _token_text(tokenizer, metadata.get(f"tokenizer.ggml.{name}_id")) for name in ("bos_token", "eos_token")}
+        template = ChatTemplate(source, **texts)
     core = _core.Model(file, n_threads=n_threads or usable_cores())
     name = os.fspath(model)
     if name.endswith(".gguf"):

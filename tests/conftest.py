@@ -11,6 +11,8 @@ import pytest
 import kvtape
 from kvtape._native import _core
 
+pytest_plugins = ["tests.reference.fixtures"]
+
 IN_CI = os.environ.get("CI") == "true"
 MODEL = "smollm2-135m"
 

@@ -1,0 +1,97 @@
+"""The engine on an event loop: same verbs, same bits, and nobody waits for anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kvtape import AsyncEngine, Engine
+from kvtape.errors import EngineFailed
+from kvtape.types import WorkClass
+
+PROMPT = "the quick brown fox"
+
+
+@pytest.fixture(scope="module")
+def blocking(tiny_model: Path) -> Iterator[Engine]:
+    with Engine(tiny_model, kv_memory="8M") as engine:
+        yield engine
+        engine.core.native.check_integrity()
+
+
+async def test_same_tokens_as_blocking(blocking: Engine) -> None:
+    sequence = blocking.open()
+    sequence.append(PROMPT)
+    wanted = list(sequence.generate(max_tokens=10, ignore_eos=True, logprobs=True))
+    asynchronous = AsyncEngine.wrap(blocking)
+    twin = asynchronous.open()
+    twin.append(PROMPT)
+    found = [event async for event in twin.generate(max_tokens=10, ignore_eos=True, logprobs=True)]
+    assert [(e.token_id, e.text, e.logprob) for e in found] == [(e.token_id, e.text, e.logprob) for e in wanted]
+
+
+async def test_many_at_once(blocking: Engine) -> None:
+    engine = AsyncEngine.wrap(blocking)
+    base = engine.open()
+    base.append(PROMPT * 20)
+    await base.resident()
+
+    async def ask(i: int) -> list[int]:
+        fork = base.fork()
+        fork.append(f" question {i}", work=WorkClass.FLASH)
+        return [e.token_id async for e in fork.generate(max_tokens=8, ignore_eos=True, work=WorkClass.FLASH)]
+
+    alone = [await ask(i) for i in range(6)]
+    assert await asyncio.gather(*(ask(i) for i in range(6))) == alone
+
+
+async def test_leaving_the_loop_cancels(blocking: Engine) -> None:
+    engine = AsyncEngine.wrap(blocking)
+    sequence = engine.open()
+    sequence.append(PROMPT)
+    async for _ in sequence.generate(ignore_eos=True):
+        break
+    assert engine.stats()["n_running"] == 0
+
+
+async def test_cancelling_the_task_cancels(blocking: Engine) -> None:
+    engine = AsyncEngine.wrap(blocking)
+    sequence = engine.open()
+    sequence.append(PROMPT)
+    started = asyncio.Event()
+
+    async def consume() -> None:
+        async for _ in sequence.generate(ignore_eos=True):
+            started.set()
+
+    task = asyncio.create_task(consume())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    assert engine.stats()["n_running"] == 0
+
+
+async def test_closing_a_sequence_frees_who_waits_for_it(blocking: Engine) -> None:
+    engine = AsyncEngine.wrap(blocking)
+    sequence = engine.open()
+    sequence.append([7] * (engine.n_ctx - 1), work=WorkClass.BACKGROUND)
+    waiter = asyncio.create_task(sequence.resident())
+    await asyncio.sleep(0)
+    sequence.close()
+    outcome = await asyncio.gather(waiter, return_exceptions=True)
+    assert len(outcome) == 1  # it had become resident, or was told that the sequence is gone; it does not hang
+
+
+async def test_shutdown_ends_what_runs(tiny_model: Path) -> None:
+    async with AsyncEngine(tiny_model, kv_memory="8M") as engine:
+        sequence = engine.open()
+        sequence.append(PROMPT)
+        generation = sequence.generate(ignore_eos=True)
+        await anext(generation)
+    with pytest.raises((EngineFailed, StopAsyncIteration)):
+        while True:
+            await anext(generation)

@@ -1,0 +1,63 @@
+"""The forward pass: against float64, and bit for bit against itself however the work is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kvtape.model.load import Model, load
+
+from tests.reference.llama import LlamaReference
+from tests.reference.tiny_model import WEIGHT_TYPES
+
+N_TOKENS = 300  # past two partitions of attention
+
+SHAPES = {
+    "default": {},
+    "untied": {"tied": False, "embedding": "q8_0", "weights": "q4_1"},
+    "wide heads": {"head_dim": 32, "n_heads": 5, "n_kv_heads": 5, "n_layers": 1},
+    "one kv head": {"head_dim": 64, "n_heads": 3, "n_kv_heads": 1},
+    "odd blocks": {"dim": 160, "ffn_dim": 224, "n_heads": 2, "n_kv_heads": 2, "weights": "q4_0", "rope_freq_base": 1e5},
+}
+
+
+@pytest.fixture(scope="module")
+def ids() -> np.ndarray:
+    return np.random.default_rng(0).integers(3, 250, N_TOKENS).astype(np.int32)
+
+
+@pytest.mark.parametrize("weights", ["f32", "f16", "bf16"])
+def test_float_weights_match_float64(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+    path = make_tiny_model(weights=weights)
+    exact = LlamaReference(path).forward(ids)
+    # Keys and values are rounded to f16, a relative 2^-11: logits with a deviation of 3 move by a few thousandths.
+    np.testing.assert_allclose(load(path).forward_logits(ids), exact, atol=0.03)
+
+
+@pytest.mark.parametrize("weights", ["q8_0", "q4_0", "q4_1"])
+def test_quantised_weights_are_near_float64(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+    path = make_tiny_model(weights=weights)
+    exact = LlamaReference(path).forward(ids)
+    found = load(path).forward_logits(ids)
+    # int8 activations: each product carries a relative error of about 1/127/sqrt(3)/sqrt(block), seven of them a layer.
+    error = np.sqrt(np.mean((found - exact) ** 2)) / np.std(exact)
+    assert error < 0.02
+    assert np.mean(found.argmax(-1) == exact.argmax(-1)) > 0.95
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bits_do_not_depend_on_how_the_work_is_cut(
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, isa: str, shape: str
+) -> None:
+    model = load(make_tiny_model(**SHAPES[shape]))
+    whole = model.forward_logits(ids, chunk=N_TOKENS, isa="ref").tobytes()
+    for chunk, n_threads in [(N_TOKENS, 1), (N_TOKENS, 2), (1, 1), (31, 2), (128, 1)]:
+        assert model.forward_logits(ids, chunk=chunk, isa=isa, n_threads=n_threads).tobytes() == whole, (chunk, n_threads)
+
+
+@pytest.mark.parametrize("weights", WEIGHT_TYPES)
+def test_later_tokens_change_nothing_before_them(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+    model: Model = load(make_tiny_model(weights=weights))
+    assert model.forward_logits(ids[:77]).tobytes() == model.forward_logits(ids)[:77].tobytes()

@@ -1,0 +1,91 @@
+"""Models from files: what they say of themselves, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from kvtape.errors import InvalidRequest, ModelError, NotFound
+from kvtape.model.load import load
+
+from tests.reference.tiny_model import TinySpec, write_tiny_model
+
+
+def test_says_what_it_is(tiny_model: Path) -> None:
+    model = load(tiny_model)
+    assert (model.name, model.path) == (tiny_model.stem, tiny_model)
+    assert (model.core.n_layers, model.core.n_heads, model.core.n_kv_heads, model.core.head_dim) == (2, 6, 3, 16)
+    assert (model.core.dim, model.core.ffn_dim, model.n_ctx_train) == (96, 160, 512)
+    assert model.n_vocab == model.tokenizer.n_vocab
+    assert model.chat_template is not None
+    assert model.n_params > model.n_vocab * 96
+    assert model.size_bytes < tiny_model.stat().st_size
+
+
+def test_missing_file_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        load(tmp_path / "nowhere.gguf")
+
+
+def test_ids_outside_the_vocabulary_are_refused(tiny_model: Path) -> None:
+    model = load(tiny_model)
+    for bad in (-1, model.n_vocab):
+        with pytest.raises(InvalidRequest, match=f"token id {bad}"):
+            model.forward_logits(np.array([3, bad], dtype=np.int32))
+    with pytest.raises(InvalidRequest, match="empty"):
+        model.forward_logits(np.array([], dtype=np.int32))
+
+
+def rewritten(tmp_path: Path, change: Callable[[gguf.GGUFWriter], None], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a tiny model whose header `change` has had the last word on."""
+    original = gguf.GGUFWriter.write_header_to_file
+
+    def write(self: gguf.GGUFWriter, *args: object) -> None:
+        change(self)
+        original(self, *args)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_header_to_file", write)
+    return write_tiny_model(tmp_path / "changed.gguf", TinySpec())
+
+
+def value(writer: gguf.GGUFWriter, key: str, new: object) -> None:
+    writer.kv_data[0][key].value = new
+
+
+REFUSALS = {
+    "architecture": (lambda w: value(w, "general.architecture", "mamba"), "mamba"),
+    "heads": (lambda w: value(w, "llama.attention.head_count", 4), r"4 heads do not share 3 KV heads"),
+    "no layers": (lambda w: value(w, "llama.block_count", 0), "llama.block_count' is 0"),
+    "more layers": (lambda w: value(w, "llama.block_count", 3), r"blk\.2\."),
+    "width": (lambda w: value(w, "llama.embedding_length", 192), "embd|attn|192"),
+    "rope dimensions": (lambda w: value(w, "llama.rope.dimension_count", 8), "rope turns 8 of 16"),
+    "rope base": (lambda w: value(w, "llama.rope.freq_base", -1.0), "rope.freq_base"),
+    "epsilon": (lambda w: value(w, "llama.attention.layer_norm_rms_epsilon", float("nan")), "layer_norm_rms_epsilon"),
+    "rope scaling": (lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN), "yarn"),
+    "absurd context": (lambda w: value(w, "llama.context_length", 1 << 31), "context_length"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_cannot_be_run_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, words = REFUSALS[name]
+    path = rewritten(tmp_path, change, monkeypatch)
+    with pytest.raises(ModelError, match=words):
+        load(path)
+
+
+def test_linear_rope_scaling_divides_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scale(writer: gguf.GGUFWriter) -> None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(4.0)
+
+    scaled = load(rewritten(tmp_path, scale, monkeypatch))
+    monkeypatch.undo()
+    plain = load(write_tiny_model(tmp_path / "plain.gguf", TinySpec()))
+    ids = np.arange(3, 40, dtype=np.int32)
+    found, unscaled = scaled.forward_logits(ids), plain.forward_logits(ids)
+    np.testing.assert_array_equal(found[0], unscaled[0])  # position 0 is 0 at any scale
+    assert np.abs(found[-1] - unscaled[-1]).max() > 0.1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference.bpe import ReferenceBpe, byte_characters
 
 from kvtape.model.tokenizer import PRE_TOKENIZERS, Tokenizer
+from tests.reference.bpe import ReferenceBpe, byte_characters
 
 CHARACTERS = byte_characters()
 MERGES = ["a b", "ab c", "Ġ a", "Ġ Ġ", "1 2", "12 3", "Ċ Ċ", "Ã ©", "' s", "! !"]

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from gguf import GGMLQuantizationType
+
 from kvtape._native import _core
 
 

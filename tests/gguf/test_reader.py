@@ -6,10 +6,10 @@ import gc
 import os
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
-import gguf
 from kvtape._native import _core
 from kvtape.errors import ModelError, NotFound
 

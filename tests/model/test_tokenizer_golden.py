@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.golden.tokenizer.corpus import texts, with_more_words
-from tests.reference.bpe import ReferenceBpe
 
 from kvtape._native import _core
 from kvtape.model.tokenizer import PRE_TOKENIZERS, Tokenizer
+from tests.golden.tokenizer.corpus import texts, with_more_words
+from tests.reference.bpe import ReferenceBpe
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizer"
 

@@ -10,11 +10,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tests.golden.tokenizer.corpus import SPECIAL, texts, with_more_words
-
 import gguf
+import numpy as np
+
 from kvtape._native import _core
+from tests.golden.tokenizer.corpus import SPECIAL, texts, with_more_words
 
 PRES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "default")
 VOCAB_ONLY = 72  # offset of that flag in llama_model_params of this version

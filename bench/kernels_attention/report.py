@@ -16,9 +16,9 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)  # before numpy is loaded
 
     import numpy as np
-    from bench.report import compare
 
     from bench.kernels_attention import kvtape, numpy_f32, task
+    from bench.report import compare
     from kvtape._native import _core
 
     isas = [isa for isa in _core.available_isas() if isa != "ref" or options.ref]

@@ -36,14 +36,37 @@ def test_float_weights_match_float64(make_tiny_model: Callable[..., Path], ids: 
     np.testing.assert_allclose(load(path).forward_logits(ids), exact, atol=0.03)
 
 
+class Int8Product:
+    """A weight matrix whose products see their left side as the kernels do: int8 by blocks of 32 columns."""
+
+    __array_ufunc__ = None  # `x @ self` asks us, not numpy
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.weights = weights
+
+    @property
+    def T(self) -> Int8Product:  # noqa: N802 (numpy's name)
+        return self
+
+    def __getitem__(self, ids: np.ndarray) -> np.ndarray:
+        return self.weights[ids]
+
+    def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
+        blocks = x.reshape(*x.shape[:-1], -1, 32)
+        step = np.abs(blocks).max(-1, keepdims=True) / 127
+        return (np.rint(blocks / step) * step).reshape(x.shape) @ self.weights.T
+
+
 @pytest.mark.parametrize("weights", ["q8_0", "q4_0", "q4_1"])
-def test_quantised_weights_are_near_float64(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+def test_quantised_weights_err_as_int8_must(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
     path = make_tiny_model(weights=weights)
-    exact = LlamaReference(path).forward(ids)
+    reference = LlamaReference(path)
+    exact = reference.forward(ids)
+    matrices = {name: Int8Product(w) if w.ndim == 2 else w for name, w in reference.weights.items()}
+    reference.weights, reference.output = matrices, matrices["token_embd"]
+    int8 = reference.forward(ids)  # exact but for the rounding of activations that the contract asks for
     found = load(path).forward_logits(ids)
-    # int8 activations: each product carries a relative error of about 1/127/sqrt(3)/sqrt(block), seven of them a layer.
-    error = np.sqrt(np.mean((found - exact) ** 2)) / np.std(exact)
-    assert error < 0.02
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 1.2 * np.sqrt(np.mean((int8 - exact) ** 2))
     assert np.mean(found.argmax(-1) == exact.argmax(-1)) > 0.95
 
 

@@ -60,7 +60,7 @@ REFUSALS = {
     "heads": (lambda w: value(w, "llama.attention.head_count", 4), r"4 heads do not share 3 KV heads"),
     "no layers": (lambda w: value(w, "llama.block_count", 0), "llama.block_count' is 0"),
     "more layers": (lambda w: value(w, "llama.block_count", 3), r"blk\.2\."),
-    "width": (lambda w: value(w, "llama.embedding_length", 192), "embd|attn|192"),
+    "feed-forward width": (lambda w: value(w, "llama.feed_forward_length", 192), r"ffn_gate.*96 x 160, wanted 96 x 192"),
     "rope dimensions": (lambda w: value(w, "llama.rope.dimension_count", 8), "rope turns 8 of 16"),
     "rope base": (lambda w: value(w, "llama.rope.freq_base", -1.0), "rope.freq_base"),
     "epsilon": (lambda w: value(w, "llama.attention.layer_norm_rms_epsilon", float("nan")), "layer_norm_rms_epsilon"),

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvtape import _core
 from kvtape.data import CANDLE_SYMBOLS, load_candles
 from kvtape.errors import InvalidRequest
+from kvtape.model.tokenizer import Tokenizer
 from kvtape.session.row_text import OhlcvEncoder, choose_scale, decode_ohlcv
 from kvtape.session.rows import MISSING, OHLCV, SymbolTable
 
@@ -258,3 +261,16 @@ def digit_tokens(text: str) -> Iterator[str]:
 def test_a_daily_candle_is_short(symbol: str, tick: float | None, most: int) -> None:
     texts = OhlcvEncoder(SymbolTable(symbol), tick=tick).encode(load_candles(symbol))
     assert np.mean([sum(1 for _ in digit_tokens(text)) for text in texts]) <= most
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("tick", "least", "most"), [(None, 15, 18), (0.01, 18, 22)])
+def test_tokens_of_a_daily_candle(model_path: Path, tick: float | None, least: int, most: int) -> None:
+    tokenizer = Tokenizer.from_gguf(_core.GgufFile(str(model_path)).metadata)
+    for symbol in CANDLE_SYMBOLS:
+        rows = load_candles(symbol)
+        encoder = OhlcvEncoder(SymbolTable(symbol), tick=tick)
+        texts = [encoder.header(rows), *encoder.encode(rows)]
+        ids = [tokenizer.encode(text) for text in texts]
+        assert least <= np.mean([len(row) for row in ids[1:]]) <= most
+        assert tokenizer.encode("".join(texts)) == [token_id for row in ids for token_id in row]

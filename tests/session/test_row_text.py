@@ -132,6 +132,7 @@ def test_a_missing_time_is_said_where_one_was_expected() -> None:
         ([0.0], [0.25], 1.0, 0.01),
         ([-37.63, -38.0], [100], 0.01, 10.0),
         ([9999.0, 10001.0, 10002.0], [1], 10.0, 0.1),
+        ([1e-300], [5e-324], 1e-12, 1e-12),  # so that no later price is more units than a float can count
     ],
 )
 def test_scale_is_chosen_by_the_typical_row(

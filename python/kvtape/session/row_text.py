@@ -29,6 +29,7 @@ RowStyle = Literal["compact", "plain"]
 DAY = 86400
 CLOSE_DIGITS = 4  # significant digits of a typical close, where no tick is given
 VOLUME_DIGITS = 2
+MIN_UNIT = 1e-12
 FIRST_MONDAY = 4 * DAY  # 1970-01-05
 
 
@@ -56,7 +57,7 @@ class OhlcvEncoder:
         interval: seconds between rows; None: by the first batch, or learned from the first two times.
 
     Raises:
-        InvalidRequest: an option is not positive, or the style is unknown.
+        InvalidRequest: an option is not at least 1e-12, or the style is unknown.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class OhlcvEncoder:
         if style not in ("compact", "plain"):
             raise InvalidRequest(f"style must be 'compact' or 'plain', found {style!r:.40}", param="style")
         for name, value in (("tick", tick), ("volume_unit", volume_unit), ("interval", interval)):
-            if value is not None and not 0 < value < math.inf:
-                raise InvalidRequest(f"{name} must be positive, found {value!r:.40}", param=name)
+            if value is not None and not MIN_UNIT <= value < math.inf:
+                raise InvalidRequest(f"{name} must be at least {MIN_UNIT:g}, found {value!r:.40}", param=name)
         self.symbols = symbols
         self.style = style
         self._tick, self._volume_unit, self._interval = tick, volume_unit, interval
@@ -135,7 +136,7 @@ def _power_of_ten(values: NDArray[np.float64], n_digits: int) -> float:
     sizes = np.abs(values[values != 0])
     if not len(sizes):
         return 1.0
-    return float(f"1e{math.floor(math.log10(float(np.median(sizes)))) - n_digits + 1}")
+    return max(MIN_UNIT, float(f"1e{math.floor(math.log10(float(np.median(sizes)))) - n_digits + 1}"))
 
 
 _SCALE_LINE = re.compile(r"(\S+): price unit (\S+), volume unit (\S+?)(?:, every (weekday|day|\d+ s))?\.$")

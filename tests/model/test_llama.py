@@ -67,7 +67,10 @@ def test_quantised_weights_err_as_int8_must(make_tiny_model: Callable[..., Path]
     int8 = reference.forward(ids)  # exact but for the rounding of activations that the contract asks for
     found = load(path).forward_logits(ids)
     assert np.sqrt(np.mean((found - exact) ** 2)) < 1.2 * np.sqrt(np.mean((int8 - exact) ** 2))
-    assert np.mean(found.argmax(-1) == exact.argmax(-1)) > 0.95
+    best = np.sort(exact, axis=-1)
+    clear = best[:, -1] - best[:, -2] > 0.5
+    assert clear.sum() > N_TOKENS / 3
+    np.testing.assert_array_equal(found.argmax(-1)[clear], exact.argmax(-1)[clear])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -50,7 +50,11 @@ class AsyncGeneration:
     async def __anext__(self) -> TokenEvent:
         if self._done:
             raise StopAsyncIteration
-        event = await self._events.get()
+        try:
+            event = await self._events.get()
+        except asyncio.CancelledError:  # as an asynchronous generator does, it ends where its reader is cancelled
+            self.close()
+            raise
         if isinstance(event, Exception):
             self._done = True
             raise event

@@ -2,5 +2,6 @@
 
 from kvtape.engine.async_engine import AsyncEngine, AsyncGeneration, AsyncSequence
 from kvtape.engine.engine import Engine, Generation, Sequence
+from kvtape.engine.stats import EngineStats
 
-__all__ = ["AsyncEngine", "AsyncGeneration", "AsyncSequence", "Engine", "Generation", "Sequence"]
+__all__ = ["AsyncEngine", "AsyncGeneration", "AsyncSequence", "Engine", "EngineStats", "Generation", "Sequence"]

@@ -10,6 +10,7 @@ from typing import Any, Self
 from kvtape.engine.core import EngineCore
 from kvtape.engine.engine import Engine
 from kvtape.engine.sequence import SequenceBase, merged_params, native_params
+from kvtape.engine.stats import EngineStats, read_stats
 from kvtape.model.load import Model
 from kvtape.types import SamplingParams, TokenEvent, WorkClass
 
@@ -152,9 +153,9 @@ class AsyncEngine:
         """
         return AsyncSequence(self, self.core.native.open())
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> EngineStats:
         """Return the engine's counters."""
-        return dict(self.core.native.stats())
+        return read_stats(self.core)
 
     async def aclose(self) -> None:
         """Shut down: running generations end with `EngineFailed`. Idempotent."""

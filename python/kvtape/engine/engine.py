@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from kvtape.engine.core import EngineCore
 from kvtape.engine.sequence import SequenceBase, merged_params, native_params
+from kvtape.engine.stats import EngineStats, read_stats
 from kvtape.model.load import Model
 from kvtape.types import SamplingParams, TokenEvent, WorkClass
 
@@ -138,9 +139,9 @@ class Engine:
         """
         return Sequence(self.core, self.core.native.open())
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> EngineStats:
         """Return the engine's counters."""
-        return dict(self.core.native.stats())
+        return read_stats(self.core)
 
     def close(self) -> None:
         """Shut down: running generations end with `EngineFailed`. Idempotent."""

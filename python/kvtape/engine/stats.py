@@ -1,0 +1,58 @@
+"""What an engine counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvtape._native import _core
+
+if TYPE_CHECKING:
+    from kvtape.engine.core import EngineCore
+
+__all__ = ["EngineStats", "read_stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters of an engine since its start, and what it holds now."""
+
+    steps: int
+    preemptions: int  # times that a sequence at work lost its KV to others
+    sequences_dropped: int  # times that an idle one did
+    prompt_tokens: int  # of finished generations
+    prefix_cached_tokens: int  # of these, the ones nobody had to compute: held already, or found by their prefix
+    computed_tokens: int
+    generated_tokens: int
+    dropped_results: int  # for generations that were gone when the step ended
+    n_sequences: int  # open
+    running: int  # generations
+    queued: int  # sequences with tokens that have no KV yet
+    block_size: int  # tokens
+    kv_blocks_total: int
+    kv_blocks_free: int
+    kv_blocks_indexed: int  # kept for prompts that begin alike
+    kv_bytes: int
+
+
+def read_stats(core: EngineCore) -> EngineStats:
+    """Read the counters."""
+    counted = core.native.stats()
+    return EngineStats(
+        steps=counted["steps"],
+        preemptions=counted["preemptions"],
+        sequences_dropped=counted["sequences_dropped"],
+        prompt_tokens=counted["prompt_tokens"],
+        prefix_cached_tokens=counted["cached_tokens"],
+        computed_tokens=counted["computed_tokens"],
+        generated_tokens=counted["generated_tokens"],
+        dropped_results=counted["dropped_results"],
+        n_sequences=counted["n_sequences"],
+        running=counted["n_running"],
+        queued=counted["n_pending"],
+        block_size=_core.BLOCK_SIZE,
+        kv_blocks_total=counted["n_blocks"],
+        kv_blocks_free=counted["n_blocks_free"],
+        kv_blocks_indexed=counted["n_blocks_indexed"],
+        kv_bytes=core.kv_bytes,
+    )

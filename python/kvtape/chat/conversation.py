@@ -8,15 +8,17 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.types import FinishReason, SamplingParams, TokenEvent, WorkClass
 
 if TYPE_CHECKING:
-    from kvtape.chat.template import ChatTemplate
     from kvtape.engine import AsyncEngine, AsyncSequence
+    from kvtape.engine.sequence import SequenceBase
     from kvtape.model.load import Model
 
-__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "open_chat"]
+__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "open_chat", "rewrite"]
 
 
 def encode_chat(
@@ -124,37 +126,70 @@ async def open_chat(
 
 
 class Framing:
-    """How a session's texts are dressed.
+    """How a session's texts are dressed, and their tokens.
 
     With a chat template and a system prompt the session opens with the template's system turn and each question is a
-    user turn that asks for an answer; otherwise prompt and question are raw text.
+    user turn that asks for an answer; otherwise prompt and question are raw text. Rendering blocks: not for an event
+    loop.
+
+    Args:
+        model: whose template and tokenizer are used.
+        prompt: the system prompt, may be empty.
+        now: Unix seconds, the template's clock, so that each rendering begins alike.
     """
 
-    _PROBE = "question"
-
-    def __init__(self, template: ChatTemplate | None, prompt: str) -> None:
-        self._template = template
+    def __init__(self, model: Model, prompt: str, *, now: float) -> None:
+        self._template = model.chat_template
+        self._tokenizer = model.tokenizer
+        self._now = now
         self._system = {"role": "system", "content": prompt}
-        self.head = prompt
-        self.templated = template is not None and bool(prompt) and self._try_templates()
+        head = self._render_head() if prompt else None
+        self.templated = head is not None
+        self.head = prompt if head is None else head
+        add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself
+        self.head_ids = self._tokenizer.encode(self.head, parse_special=self.templated, add_bos=add_bos)
 
-    def _try_templates(self) -> bool:
-        assert self._template is not None
+    def _render_head(self) -> str | None:
+        if self._template is None:
+            return None
         try:
-            head = self._template.render([self._system], add_generation_prompt=False)
-            whole = self._render_whole(self._PROBE)
+            head = self._template.render([self._system], add_generation_prompt=False, now=self._now)
+            whole = self._render_whole("question")
         except InvalidRequest:  # a template may refuse a lone system turn
-            return False
-        if not whole.startswith(head):
-            return False
-        self.head = head
-        return True
+            return None
+        return head if whole.startswith(head) else None
 
     def _render_whole(self, question: str) -> str:
         assert self._template is not None
         messages = [self._system, {"role": "user", "content": question}]
-        return self._template.render(messages, add_generation_prompt=True)
+        return self._template.render(messages, add_generation_prompt=True, now=self._now)
 
-    def question(self, text: str) -> str:
-        """Return what is appended to the session's context to ask `text`."""
-        return self._render_whole(text)[len(self.head) :] if self.templated else text
+    def encode_question(self, question: str) -> list[int]:
+        """Return the tokens that are appended to the session's context to ask `question`.
+
+        Raises:
+            InvalidRequest: the template or the tokenizer refuses it.
+        """
+        text = self._render_whole(question)[len(self.head) :] if self.templated else question
+        return self._tokenizer.encode(text, parse_special=self.templated)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the tokens of raw text."""
+        return self._tokenizer.encode(text)
+
+
+def rewrite(sequence: SequenceBase, token_ids: Sequence[int]) -> None:
+    """Make `sequence` hold `token_ids`, keeping the longest prefix that it holds already.
+
+    Raises:
+        ContextOverflow: they do not fit.
+    """
+    held = sequence.token_ids()
+    wanted = np.asarray(token_ids, dtype=np.int32)
+    n_compared = min(len(held), len(wanted))
+    differs = np.flatnonzero(held[:n_compared] != wanted[:n_compared])
+    n_common = int(differs[0]) if len(differs) else n_compared
+    if n_common < len(held):
+        sequence.truncate(n_common)
+    if n_common < len(wanted):
+        sequence.append(wanted[n_common:])

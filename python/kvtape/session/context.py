@@ -17,7 +17,8 @@ import numpy as np
 
 from kvtape.errors import ContextOverflow, EngineFailed
 from kvtape.ring import RingBuffer
-from kvtape.session.rows import OHLCV, CompactEncoder, parse_ohlcv
+from kvtape.session.row_text import OhlcvEncoder
+from kvtape.session.rows import OHLCV, SymbolTable, parse_ohlcv
 from kvtape.session.stats import OhlcvStats
 from kvtape.session.tape import EntryKind, Tape
 from kvtape.types import WorkClass
@@ -96,7 +97,8 @@ class LiveContext:
         self.tape = Tape()
         self.ring = RingBuffer(OHLCV, RING_CAPACITY, overflow="drop_newest")
         self.stats = OhlcvStats()
-        self._encoder = CompactEncoder()
+        self._symbols = SymbolTable()
+        self._encoder = OhlcvEncoder(self._symbols)
         self._on_rows = on_rows
         self._on_change = on_change
         self._on_settled = on_settled
@@ -138,7 +140,7 @@ class LiveContext:
         Raises:
             InvalidRequest: a row is malformed, `param` names it; nothing was queued.
         """
-        rows = parse_ohlcv(data)
+        rows = parse_ohlcv(data, self._symbols)
         n_pushed = 0 if self.stopped else self.ring.push(rows)
         self.counters.total_enqueued += n_pushed
         self.counters.total_dropped += len(rows) - n_pushed

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
+from kvtape.chat.conversation import Framing
 from kvtape.errors import Conflict, InvalidRequest, NotFound
 from kvtape.session.context import Batch
 from kvtape.session.session import Session, SessionCounters, SessionSpec
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine
 
 __all__ = ["SessionManager"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -67,25 +71,25 @@ class SessionManager:
             raise Conflict(f"{self.max_sessions} sessions are live, the most this server holds; delete one first")
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
-        session = Session(
-            f"sess_{secrets.token_hex(6)}",
-            spec,
-            self._engine,
-            totals=self.totals,
-            encode=self._encode,
-            on_rows=self._on_rows,
-            now=self._now,
-        )
         self._n_opening += 1
         try:
-            await session.begin()
-        except BaseException:
-            await session.close()
-            raise
+            framing = await asyncio.to_thread(Framing, self._engine.model, spec.prompt, now=self._now())
+            session = self._open(spec, framing)
+            try:
+                await session.begin()
+            except BaseException:
+                await session.close()
+                raise
         finally:
             self._n_opening -= 1
         self._sessions[session.id] = session
         return session
+
+    def _open(self, spec: SessionSpec, framing: Framing) -> Session:
+        session_id = f"sess_{secrets.token_hex(6)}"
+        return Session(
+            session_id, spec, self._engine, framing, totals=self.totals, on_rows=self._on_rows, now=self._now
+        )
 
     def get(self, session_id: str) -> Session:
         """Find a session.
@@ -132,13 +136,6 @@ class SessionManager:
         self._with_rows.discard(session)
         await session.close()
 
-    async def _encode(self, text: str, *, parse_special: bool = False) -> list[int]:
-        tokenizer = self._engine.model.tokenizer
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._executor, lambda: tokenizer.encode(text, parse_special=parse_special) if text else []
-        )
-
     def _on_rows(self, session: Session) -> None:
         self._with_rows.add(session)
         self._wake.set()
@@ -153,31 +150,39 @@ class SessionManager:
             self._wake.clear()
             await self._expire()
             batches = [
-                (session, batch) for session in self._with_rows if (batch := session.context.take_batch()) is not None
+                (session, batch) for session in self._with_rows if (batch := _guarded(session, _take)) is not None
             ]
             self._with_rows.clear()  # a session that was still settling reports again when it has
-            if not batches:
-                continue
-            texts = [(batch.header, batch.texts) for _, batch in batches]
-            encoded = await loop.run_in_executor(self._executor, self._encode_rows, texts)
-            for (session, batch), (header_ids, row_ids) in zip(batches, encoded, strict=True):
-                self._submit(session, batch, header_ids, row_ids)
+            if batches:
+                encoded = await loop.run_in_executor(self._executor, self._encode, [batch for _, batch in batches])
+                for (session, batch), token_ids in zip(batches, encoded, strict=True):
+                    _guarded(session, partial(self._submit, batch=batch, token_ids=token_ids))
 
-    def _encode_rows(self, texts: list[tuple[str, list[str]]]) -> list[tuple[list[int], list[list[int]]]]:
+    def _encode(self, batches: list[Batch]) -> list[tuple[list[int], list[list[int]]]]:
         encode = self._engine.model.tokenizer.encode
-        return [(encode(header) if header else [], [encode(row) for row in rows]) for header, rows in texts]
+        return [(encode(batch.header), [encode(row) for row in batch.texts]) for batch in batches]
 
-    def _submit(self, session: Session, batch: Batch, header_ids: list[int], row_ids: list[list[int]]) -> None:
-        before = session.context.counters.n_tokens
-        try:
-            session.context.submit(batch, header_ids, row_ids)
-        except Exception as error:  # one session's fault must not stop the others
-            log.exception("session %s stopped taking in data", session.id)
-            session.context.fail(error)
-        self.totals.ingested_tokens += session.context.counters.n_tokens - before
+    def _submit(self, session: Session, batch: Batch, token_ids: tuple[list[int], list[list[int]]]) -> None:
+        n_before = session.context.counters.n_tokens
+        session.context.submit(batch, *token_ids)
+        self.totals.ingested_tokens += session.context.counters.n_tokens - n_before
 
     async def _expire(self) -> None:
         oldest = self._now() - self._idle_seconds
         for session in self.live():
             if session.last_used < oldest and session.idle:
                 await self._remove(session)
+
+
+def _take(session: Session) -> Batch | None:
+    return session.context.take_batch()
+
+
+def _guarded(session: Session, step: Callable[[Session], T]) -> T | None:
+    """Run one session's step; its fault stops that session and no other."""
+    try:
+        return step(session)
+    except Exception as error:
+        log.exception("session %s stopped taking in data", session.id)
+        session.context.fail(error)
+        return None

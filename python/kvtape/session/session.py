@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from kvtape.types import SamplingParams
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
 
-__all__ = ["Answer", "Encode", "Session", "SessionCounters", "SessionSpec"]
+__all__ = ["Answer", "Session", "SessionCounters", "SessionSpec"]
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +47,6 @@ class SessionCounters:
     flash_hits: int = 0
     cached_tokens: int = 0
     ingested_tokens: int = 0
-
-
-class Encode(Protocol):
-    """Text to token ids, off the event loop."""
-
-    def __call__(self, text: str, *, parse_special: bool = False) -> Awaitable[list[int]]:
-        """Encode `text`."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)
@@ -89,9 +81,9 @@ class Session:
         session_id: str,
         spec: SessionSpec,
         engine: AsyncEngine,
+        framing: Framing,
         *,
         totals: SessionCounters,
-        encode: Encode,
         on_rows: Callable[[Session], None],
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -106,9 +98,8 @@ class Session:
         self.board = FlashBoard()
         self.hub = EventHub()
         self.created = self.last_used = now()
-        self._framing = Framing(engine.model.chat_template, spec.prompt)
+        self._framing = framing
         self._totals = totals
-        self._encode = encode
         self._now = now
         self._tail: AsyncSequence | None = None
         self._foreground = asyncio.Lock()
@@ -130,8 +121,7 @@ class Session:
             ContextOverflow: the prompt does not fit.
             Conflict: two of the flash queries are equal, or there are too many.
         """
-        ids = await self._encode(self._framing.head, parse_special=self._framing.templated)
-        self.context.begin(self._framing.head, ids)
+        self.context.begin(self._framing.head, self._framing.head_ids)
         for query, max_tokens in self.spec.flash:
             await self.add_flash(query, max_tokens)
         if self.spec.mark_prefix:
@@ -178,7 +168,7 @@ class Session:
             ContextOverflow: the text does not fit; nothing has changed.
             Conflict: another request has the foreground.
         """
-        ids = await self._encode(text)
+        ids = await asyncio.to_thread(self._framing.encode_text, text)
         await self._take_foreground()
         try:
             await self.context.append(text, ids)
@@ -189,6 +179,7 @@ class Session:
     def mark_prefix(self) -> int:
         """Freeze the context of the current version as the session's prefix; returns its end in tokens."""
         self.prefix_end = max(self.prefix_end, self.context.settled_end)
+        self.context.sequence.freeze(self.prefix_end)
         return self.prefix_end
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -211,8 +202,7 @@ class Session:
             ContextOverflow: the question does not fit.
             InvalidRequest: there is nothing to generate from.
         """
-        text = "" if question is None else self._framing.question(question)
-        ids = await self._encode(text, parse_special=self._framing.templated)
+        ids = [] if question is None else await asyncio.to_thread(self._framing.encode_question, question)
         await self._take_foreground()
         try:
             await self.context.caught_up()
@@ -276,8 +266,8 @@ class Session:
             Conflict: the session has this query already, or as many as it can.
         """
         self.board.check_new(query)
-        n_tokens = len(await self._encode(query))
-        ids = await self._encode(self._framing.question(query), parse_special=self._framing.templated)
+        n_tokens = len(await asyncio.to_thread(self._framing.encode_text, query))
+        ids = await asyncio.to_thread(self._framing.encode_question, query)
         added = self.board.add(query, max_tokens, n_tokens=n_tokens, token_ids=ids)
         self._evaluate_flash()
         return added

@@ -39,7 +39,7 @@ def read_health(runtime: Runtime) -> Health:
         kv_pages_free=stats.kv_blocks_free,
         prompt_tokens=stats.prompt_tokens,
         generated_tokens=stats.generated_tokens,
-        prefix_cached_tokens=stats.prefix_cached_tokens,
+        prefix_cached_tokens=max(stats.prefix_cached_tokens - totals.cached_tokens, 0),
         sessions=len(runtime.sessions),
         session_turns=totals.turns,
         session_cached_tokens=totals.cached_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
+import msgspec
 from msgspec import UNSET
 
 from kvtape.protocols.layerscale import models
@@ -122,7 +123,7 @@ def stream_status(session: Session) -> models.StreamStatus:
 
 def stats(session: Session) -> models.OhlcvStats:
     """Describe the rows of a session."""
-    return models.OhlcvStats(**session.context.stats.as_dict())
+    return msgspec.convert(session.context.stats.summary(), models.OhlcvStats)
 
 
 def generated(generation_id: str, session: Session, answer: Answer, text: str, n_tokens: int) -> models.Generated:

@@ -1,0 +1,21 @@
+"""Numbers that JSON cannot hold."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kvtape.server.routes.session_views import session_event
+from kvtape.session.events import DataUpdated, FlashReady
+
+
+@pytest.mark.parametrize(("confidence", "shown"), [(1.5, 1.5), (math.inf, 1e9), (0.0, 0.0)])
+def test_confidence_is_always_finite(confidence, shown):
+    event = session_event(FlashReady(1, "q", "v", 2, confidence, 3))
+    assert event.confidence == shown
+
+
+def test_updates_carry_both_generations_fields():
+    event = session_event(DataUpdated(4, n_tokens=90, n_pending=1, n_rows=5))
+    assert (event.data_version, event.tokens, event.pos_next, event.pending, event.data_count) == (4, 90, 90, 1, 5)

@@ -1,0 +1,106 @@
+"""Responses under hand-made ASGI traffic."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from kvtape.errors import Overloaded
+from kvtape.protocols.openai.errors import ApiError
+from kvtape.server.responses import EventStream, error_response, unless_gone
+
+
+class Client:
+    """The other side of an ASGI connection; leaves when told to."""
+
+    def __init__(self):
+        self.sent = []
+        self.left = asyncio.Event()
+
+    async def receive(self):
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.sent.append(message)
+
+
+async def test_frames_are_sent_one_by_one_and_the_source_is_closed():
+    client, closed = Client(), []
+
+    async def frames():
+        yield b"one"
+        yield b"two"
+
+    await EventStream(frames(), lambda: closed.append(True))({}, client.receive, client.send)
+    start, *bodies = client.sent
+    headers = dict(start["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert headers[b"cache-control"] == b"no-cache"
+    assert b"content-length" not in headers
+    assert [(body["body"], body["more_body"]) for body in bodies] == [(b"one", True), (b"two", True), (b"", False)]
+    assert closed == [True]
+
+
+async def test_a_client_that_leaves_ends_the_source_even_between_frames():
+    client, closed, ended = Client(), [], []
+
+    async def frames():
+        try:
+            yield b"one"
+            client.left.set()
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(ClientDisconnect):
+        await EventStream(frames(), lambda: closed.append(True))({}, client.receive, client.send)
+    assert (ended, closed) == ([True], [True])
+
+
+async def test_a_client_that_left_before_the_first_frame_still_closes():
+    client, closed = Client(), []
+    client.left.set()
+
+    async def frames():
+        await asyncio.sleep(3600)
+        yield b""
+
+    with pytest.raises(ClientDisconnect):
+        await EventStream(frames(), lambda: closed.append(True))({}, client.receive, client.send)
+    assert closed == [True]
+
+
+async def test_work_is_cancelled_when_its_client_leaves():
+    client, cancelled = Client(), []
+
+    async def work():
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    asyncio.get_running_loop().call_soon(client.left.set)
+    with pytest.raises(ClientDisconnect):
+        await unless_gone(Request({"type": "http"}, client.receive), work())
+    assert cancelled == [True]
+
+
+async def test_work_that_ends_gives_its_result_or_its_error():
+    async def work(error=None):
+        if error:
+            raise error
+        return 5
+
+    request = Request({"type": "http"}, Client().receive)
+    assert await unless_gone(request, work()) == 5
+    with pytest.raises(KeyError):
+        await unless_gone(request, work(KeyError("x")))
+
+
+def test_an_overload_says_when_to_try_again():
+    response = error_response(ApiError.of(Overloaded("full", retry_after=1.5)))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1.5")

@@ -1,0 +1,16 @@
+"""Fixtures for other people's clients: a server on a loopback port, over a tiny random model."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvtape.server import create_app
+from tests.serving import running, tiny_engine
+
+__all__ = ["tiny_engine"]
+
+
+@pytest.fixture(scope="session")
+def tiny_url(tiny_engine):
+    with running(create_app(tiny_engine, api_keys=["LS-test"])) as url:
+        yield url

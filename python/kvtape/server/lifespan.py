@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from kvtape.engine import AsyncEngine, Engine
 from kvtape.protocols.openai.errors import ApiError
@@ -101,6 +102,15 @@ class Runtime:
         if self._sessions is None:
             raise Problem(ApiError.of_status(503, f"the server is not ready: {self.phase}"))
         return self._sessions
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """What each token of the vocabulary adds to a text.
+
+        Raises:
+            Problem: the engine is not there yet.
+        """
+        return self.engine.model.tokenizer.token_bytes()
 
     @property
     def loaded(self) -> bool:

@@ -132,9 +132,9 @@ class SessionManager:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _remove(self, session: Session) -> None:
-        del self._sessions[session.id]
-        self._with_rows.discard(session)
-        await session.close()
+        if self._sessions.pop(session.id, None) is not None:  # else somebody else is at it
+            self._with_rows.discard(session)
+            await session.close()
 
     def _on_rows(self, session: Session) -> None:
         self._with_rows.add(session)

@@ -24,7 +24,8 @@ __all__ = ["ROUTES"]
 
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, at once or as a stream."""
-    engine = runtime_of(request).engine
+    runtime = runtime_of(request)
+    engine = runtime.engine
     call = decode_chat_request(await read_body(request))
     if "x-layerscale-session-id" in request.headers:
         raise InvalidRequest(
@@ -32,7 +33,7 @@ async def chat_completions(request: Request) -> Response:
             param="x-layerscale-session-id",
         )
     completion_id, created, model = f"chatcmpl-{secrets.token_hex(12)}", int(time.time()), engine.model.name
-    token_bytes = engine.model.tokenizer.token_bytes().__getitem__ if call.params.logprobs else None
+    token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
     turn = await open_chat(engine, call.messages, call.params, call.template_options)
     if call.stream:
         encoder = ChatStreamEncoder(

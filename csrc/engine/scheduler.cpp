@@ -21,15 +21,16 @@ bool loses_before(const Sequence& a, const Sequence& b) {
 class Budget {
  public:
   explicit Budget(std::span<const std::shared_ptr<Sequence>> ready) {
-    bool interactive_waits = false, interactive_decodes = false, flash_waits = false;
+    bool interactive_waits = false, interactive_decodes = false, others_wait = false, flash_waits = false;
     for (const auto& sequence : ready) {
       const bool interactive = sequence->work_class() == WorkClass::interactive;
-      interactive_waits |= interactive;
+      (interactive ? interactive_waits : others_wait) = true;
       interactive_decodes |= interactive && is_decode(*sequence);
       flash_waits |= sequence->work_class() == WorkClass::flash;
     }
-    if (interactive_decodes) interactive_prompts_ = kPromptBesideDecode;
     if (interactive_waits) others_ = kOthersBesideInteractive;
+    if (others_wait) interactive_prompts_ -= kOthersBesideInteractive;
+    if (interactive_decodes) interactive_prompts_ = kPromptBesideDecode;
     ingest_ = flash_waits ? others_ / 2 : others_;
   }
 
@@ -67,7 +68,7 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
     if (!is_idle(*sequence)) ready_.push_back(sequence);
   }
   std::ranges::sort(ready_, {}, [](const std::shared_ptr<Sequence>& s) {
-    return std::tuple(!is_decode(*s), s->work_class(), s->arrival);
+    return std::tuple(s->work_class(), !is_decode(*s), s->arrival);
   });
 
   Budget budget(ready_);

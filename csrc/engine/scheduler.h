@@ -1,6 +1,5 @@
 #pragma once
-// Who runs in this step. One-token rows (decodes) go first, then prompts; within each, classes in order, and within a
-// class who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
+// Who runs in this step: classes in order; within a class decodes before prompts, and then who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
 // younger ones of its own class; it never takes from its betters, so the best always runs.
 
 #include <cstdint>

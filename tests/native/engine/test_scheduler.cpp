@@ -1,0 +1,176 @@
+// What one step takes in: order, budgets, groups, and who gives way when blocks run out.
+
+#include "engine/scheduler.h"
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "check.h"
+#include "engine/chain_runner.h"
+
+namespace {
+
+using namespace kvtape;
+using engine::Plan;
+using engine::Sequence;
+using engine::WorkClass;
+using Pointer = std::shared_ptr<Sequence>;
+
+class Bench {
+ public:
+  explicit Bench(std::int32_t n_blocks) : cache(n_blocks, test::kBlock), scheduler(cache) {}
+
+  // A sequence with n tokens to compute, of its own kind of tokens; `generates` wants the last one's logits.
+  Pointer add(std::int32_t n_tokens, WorkClass work, bool generates = false) {
+    auto sequence = std::make_shared<Sequence>();
+    sequence->id = sequence->family = ++clock_;
+    sequence->tokens.assign(static_cast<std::size_t>(n_tokens), static_cast<std::int32_t>(1 + sequence->id % 30));
+    sequence->work = work;
+    sequence->arrival = sequence->last_used = clock_;
+    if (generates) {
+      engine::GenerationParams params;
+      params.work = work;
+      sequence->generation = std::make_shared<engine::Generation>(clock_, params, test::chain_vocabulary(), n_tokens);
+    }
+    sequences.push_back(sequence);
+    return sequence;
+  }
+
+  // A generation that has one token left to compute: a decode.
+  Pointer add_decode(std::int32_t n_tokens, WorkClass work) {
+    const Pointer sequence = add(n_tokens - 1, work);
+    sequence->generation = nullptr;
+    compute(*sequence, n_tokens - 1);
+    sequence->tokens.push_back(2);
+    engine::GenerationParams params;
+    params.work = work;
+    sequence->generation = std::make_shared<engine::Generation>(sequence->id, params, test::chain_vocabulary(), n_tokens);
+    return sequence;
+  }
+
+  void compute(Sequence& sequence, std::int32_t n) {
+    std::vector<model::BlockPair> copies;
+    CHECK(cache.try_prepare(sequence, n, copies));
+    cache.commit(sequence, n);
+  }
+
+  const Plan& plan() {
+    scheduler.make_plan(sequences, plan_, stats);
+    return plan_;
+  }
+
+  std::int32_t planned(const Pointer& sequence) {
+    for (const auto& row : plan_.rows) {
+      if (row.sequence == sequence) return row.n_tokens;
+    }
+    return 0;
+  }
+
+  engine::SequenceCache cache;
+  engine::Scheduler scheduler;
+  std::vector<Pointer> sequences;
+  engine::Stats stats;
+
+ private:
+  std::uint64_t clock_ = 0;
+  Plan plan_;
+};
+
+void test_a_step_is_filled_in_order_of_class() {
+  Bench bench(1000);
+  const auto background = bench.add(500, WorkClass::background);
+  const auto ingest = bench.add(100, WorkClass::ingest);
+  const auto later = bench.add(100, WorkClass::ingest);
+  bench.plan();
+  CHECK(bench.planned(ingest) == 99);  // the last token waits until its logits are wanted
+  CHECK(bench.planned(later) == 99);
+  CHECK(bench.planned(background) == engine::kStepTokens - 198);
+}
+
+void test_interactive_work_leaves_little_to_others() {
+  Bench bench(1000);
+  const auto ingest = bench.add(500, WorkClass::ingest);
+  const auto decode = bench.add_decode(9, WorkClass::interactive);
+  const auto prompt = bench.add(500, WorkClass::interactive, true);
+  bench.plan();
+  CHECK(bench.planned(decode) == 1);
+  CHECK(bench.planned(prompt) == engine::kPromptBesideDecode);
+  CHECK(bench.planned(ingest) == engine::kOthersBesideInteractive);
+}
+
+void test_ingest_leaves_half_to_flash() {
+  Bench bench(1000);
+  const auto ingest = bench.add(500, WorkClass::ingest);
+  const auto flash = bench.add(500, WorkClass::flash, true);
+  bench.plan();
+  CHECK(bench.planned(ingest) == engine::kStepTokens / 2);
+  CHECK(bench.planned(flash) == engine::kStepTokens / 2);
+}
+
+void test_forks_form_a_group_over_what_they_share() {
+  Bench bench(1000);
+  const auto base = bench.add(30, WorkClass::ingest);
+  bench.compute(*base, 29);
+  std::vector<Pointer> forks;
+  for (std::int32_t i = 0; i < 3; ++i) {
+    forks.push_back(bench.add(0, WorkClass::flash));
+    bench.cache.share(*base, *forks.back());
+    forks.back()->tokens.push_back(3 + i);
+  }
+  const auto stranger = bench.add(30, WorkClass::flash);
+  const Plan& plan = bench.plan();
+  CHECK(plan.rows.size() == 4 && plan.copies.size() == 3);  // 29 tokens end inside a block: each copies it
+  for (std::size_t i = 0; i < plan.rows.size(); ++i) {
+    const bool alone = plan.rows[i].sequence == stranger;
+    CHECK(plan.spans[i].shared_len == (alone ? 0 : 28), "%d", plan.spans[i].shared_len);
+    CHECK(plan.spans[i].position == plan.rows[i].sequence->n_cached);
+    if (!alone) CHECK(plan.rows[static_cast<std::size_t>(plan.spans[i].group)].sequence->family == base->family);
+  }
+}
+
+void test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes() {
+  Bench bench(6);
+  const auto idle = bench.add(5, WorkClass::interactive);
+  bench.compute(*idle, 4);
+  const auto old_flash = bench.add_decode(5, WorkClass::flash);
+  const auto young_flash = bench.add_decode(5, WorkClass::flash);
+  // In use: 1 + 1 + 1 blocks, and the index holds the same ones. The prompt needs four: the idle one goes. The decodes
+  // need a second block each: the older takes the younger's.
+  const auto prompt = bench.add(16, WorkClass::interactive, true);
+  bench.plan();
+  CHECK(bench.planned(prompt) == 16);
+  CHECK(idle->dropped && idle->blocks.empty() && bench.stats.sequences_dropped == 1);
+  CHECK(bench.planned(old_flash) == 1 && bench.planned(young_flash) == 0);
+  CHECK(young_flash->blocks.empty() && bench.stats.preemptions == 1);
+  bench.compute(*prompt, 16);
+  bench.compute(*old_flash, 1);
+  prompt->tokens.push_back(1);
+  old_flash->tokens.push_back(1);
+  const auto second = bench.add(8, WorkClass::interactive, true);
+  bench.plan();
+  CHECK(bench.planned(second) == 0);  // the prompt's next token was first to take what the flash query had
+  CHECK(bench.planned(prompt) == 1 && old_flash->blocks.empty() && bench.stats.preemptions == 2);
+}
+
+void test_nobody_takes_from_his_betters() {
+  Bench bench(4);
+  const auto holder = bench.add_decode(14, WorkClass::interactive);
+  const auto wants = bench.add(9, WorkClass::ingest);
+  bench.plan();
+  CHECK(bench.planned(holder) == 1);
+  CHECK(bench.planned(wants) == 0 && wants->blocks.empty());
+  CHECK(!holder->blocks.empty() && bench.stats.preemptions == 0);
+}
+
+}  // namespace
+
+int main() {
+  test_a_step_is_filled_in_order_of_class();
+  test_interactive_work_leaves_little_to_others();
+  test_ingest_leaves_half_to_flash();
+  test_forks_form_a_group_over_what_they_share();
+  test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes();
+  test_nobody_takes_from_his_betters();
+  return test::failures();
+}

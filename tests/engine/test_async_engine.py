@@ -53,7 +53,7 @@ async def test_leaving_the_loop_cancels(blocking: Engine) -> None:
     sequence.append(PROMPT)
     async for _ in sequence.generate(ignore_eos=True):
         break
-    assert engine.stats()["n_running"] == 0
+    assert engine.stats().running == 0
 
 
 async def test_cancelling_the_task_cancels(blocking: Engine) -> None:
@@ -72,7 +72,7 @@ async def test_cancelling_the_task_cancels(blocking: Engine) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     del task
-    assert engine.stats()["n_running"] == 0
+    assert engine.stats().running == 0
 
 
 async def test_closing_a_sequence_frees_who_waits_for_it(blocking: Engine) -> None:

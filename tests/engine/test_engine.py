@@ -164,7 +164,7 @@ def test_dropping_a_generation_cancels_it(engine: Engine) -> None:
         assert event.finish_reason is None
         break
     gc.collect()
-    assert engine.stats()["n_running"] == 0
+    assert engine.stats().running == 0
     n_tokens = sequence.n_tokens
     sequence.append("more")  # refused while something generates
     assert sequence.n_tokens > n_tokens
@@ -192,7 +192,7 @@ def test_more_sequences_than_memory_holds(tiny_model: Path) -> None:
             ids = np.array(prompt + [e.token_id for e in events[:-1]], dtype=np.int32)
             rows = small.model.forward_logits(ids)[len(prompt) - 1 :]
             assert [e.logprob for e in events] == [log_softmax(row)[e.token_id] for e, row in zip(events, rows, strict=True)]
-        assert small.stats()["sequences_dropped"] + small.stats()["preemptions"] > 0
+        assert small.stats().sequences_dropped + small.stats().preemptions > 0
         small.core.native.check_integrity()
 
 

@@ -30,6 +30,7 @@ from kvtape.errors import InvalidRequest, KvtapeError
 __all__ = ["COMMANDS", "Command", "load_command", "main", "make_parser", "require_extra"]
 
 COMMANDS: dict[str, str] = {
+    "demo": "kvtape.cli.demo",
     "serve": "kvtape.cli.serve",
     "run": "kvtape.cli.run",
     "chat": "kvtape.cli.chat",

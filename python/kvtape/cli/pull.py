@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 HELP = "fetch a model file and check it"
 
@@ -19,9 +20,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch each model, with a progress bar on standard error; print the paths on standard output, one a line."""
+    """Fetch each model; print the paths on standard output, one a line."""
+    for name in args.names:
+        print(fetch(name))
+    return 0
+
+
+def fetch(name: str) -> Path:
+    """Return the path of a model, fetched with a progress bar on standard error where it is not here yet."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from kvtape.model import registry
 
@@ -31,13 +39,10 @@ def run(args: argparse.Namespace) -> int:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    for name in args.names:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", name=name, total=None)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", name=name, total=None)
 
-            def show(what: str, done: int, total: int, bar: Progress = bar, task: TaskID = task) -> None:
-                bar.update(task, description=what, completed=done, total=total)
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
 
-            path = registry.pull(name, progress=show)
-        print(path)
-    return 0
+        return registry.resolve(name, download=True, progress=show)

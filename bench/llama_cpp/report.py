@@ -1,136 +1,131 @@
 """Prefill, decode, load time and memory of kvtape and llama.cpp, taking turns in one run.
 
-python -m bench.llama_cpp.report MODEL.gguf [--threads 1 2] [--only NAME ...] [--reps 7] [--json FILE]
+    python -m bench.llama_cpp.report [MODEL] [--threads 1 2] [--rounds 7]
+
+Ratios are to llama.cpp held to AVX2; llama.cpp with all of this CPU's AVX-512 is a contender too where the CPU has it.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import platform
+import os
 import statistics
 import sys
-from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.llama_cpp.task import DECODE_TOKENS, LONG_CONTEXT, PREFILL_TOKENS, Worker, check
 from bench.peers.llama_cpp import PACKAGE, LlamaCpp
 from bench.quality.task import text
+from bench.report import Report, compare
+from kvtape.model.registry import resolve
 
+MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
+RESULTS = Path("bench/results")
 CONTENDERS: dict[str, tuple[str, list[str]]] = {
     "kvtape": ("bench.llama_cpp.kvtape", []),
     "llama.cpp avx2": ("bench.llama_cpp.llama_cpp", ["--backend", "haswell"]),
     "llama.cpp avx512": ("bench.llama_cpp.llama_cpp", ["--backend", "zen4"]),
 }
-WORKLOADS = ("prefill 512", "decode 128 at 0", "decode 128 at 4096")
+BASE = "llama.cpp avx2"
 LOADS = 3  # processes started a contender, for the load time
 PREFILL_SHIFT = 61  # every prefill starts elsewhere in the text, so that no prefix cache can help
 
-Samples = dict[tuple[str, str], list[float]]  # (workload, contender) -> tokens/s, one a repetition
-
 
 def tokenize(model: Path) -> list[int]:
+    """Return the ids of the text, by llama.cpp's tokenizer."""
     peer = LlamaCpp(model, backend="haswell", n_ctx=32, n_threads=1)
     ids = peer.tokenize(text())
     peer.close()
     return ids
 
 
-def run_workload(worker: Worker, workload: str, rep: int, ids: list[int]) -> float:
-    """Run one repetition; return tokens a second."""
-    if workload.startswith("prefill"):
-        begin = PREFILL_SHIFT * (rep + 1)
-        return PREFILL_TOKENS / worker.ask("first_token", ids=ids[begin : begin + PREFILL_TOKENS])["seconds"]
-    return DECODE_TOKENS / worker.ask("decode", n_tokens=DECODE_TOKENS)["seconds"]
+def prefill_jobs(workers: dict[str, Worker], ids: list[int]) -> dict[str, Callable[[], object]]:
+    """Return the job that reads PREFILL_TOKENS new ids each time it is called, a contender."""
+
+    def job(worker: Worker, rounds: itertools.count[int]) -> object:
+        begin = PREFILL_SHIFT * next(rounds)
+        return worker.ask("first_token", ids=ids[begin : begin + PREFILL_TOKENS])
+
+    return {name: partial(job, worker, itertools.count(1)) for name, worker in workers.items()}
 
 
-def measure(workers: dict[str, Worker], ids: list[int], reps: int) -> Samples:
-    """Run every workload `reps` times; contenders take turns, in alternating order."""
-    samples: Samples = defaultdict(list)
-    for workload in WORKLOADS:
-        for worker in workers.values():
-            worker.ask("hold", ids=ids[:LONG_CONTEXT] if workload.endswith("4096") else ids[:1])
-            run_workload(worker, workload, reps, ids)  # warm-up
-        for rep in range(reps):
-            for name, worker in list(workers.items())[:: 1 if rep % 2 == 0 else -1]:
-                samples[workload, name].append(run_workload(worker, workload, rep, ids))
-            print(f"{workload}: {rep + 1} of {reps}", file=sys.stderr)
-    return samples
+def decode_jobs(workers: dict[str, Worker], held: list[int]) -> dict[str, Callable[[], object]]:
+    """Return the job that generates DECODE_TOKENS after `held`, a contender."""
+    for worker in workers.values():
+        worker.ask("hold", ids=held)
+    return {name: partial(worker.ask, "decode", n_tokens=DECODE_TOKENS) for name, worker in workers.items()}
 
 
-def row(samples: Samples, workload: str, name: str) -> dict[str, Any]:
-    """Return median and range of a contender, and of its ratio to kvtape, repetition by repetition."""
-    found = samples[workload, name]
-    out: dict[str, Any] = {"median": statistics.median(found), "low": min(found), "high": max(found)}
-    if (workload, "kvtape") in samples and name != "kvtape":
-        ratios = [ours / theirs for ours, theirs in zip(samples[workload, "kvtape"], found, strict=True)]
-        out["kvtape_ratio"] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-    return out
+def start(stack: ExitStack, model: Path, name: str, threads: int) -> tuple[Worker, dict[str, Any]]:
+    """Start a contender LOADS times; keep the last one, and return the times the others took as well."""
+    module, options = CONTENDERS[name]
+    seconds = []
+    for i in range(LOADS):
+        worker = Worker(module, model, ["--threads", str(threads), *options])
+        seconds.append(worker.about["load_seconds"])
+        if i + 1 < LOADS:
+            worker.close()
+    stack.callback(worker.close)
+    print(f"{name}: {check(worker)} next tokens are right", file=sys.stderr)
+    return worker, {"load_seconds": seconds, "about": worker.about}
 
 
-def run(model: Path, names: list[str], threads: int, reps: int, ids: list[int]) -> dict[str, Any]:
-    """Measure all contenders with one thread count."""
-    result: dict[str, Any] = {"load": {}, "memory": {}, "speed": {}, "about": {}}
+def run(model: Path, names: list[str], threads: int, n_rounds: int) -> None:
+    """Measure all contenders with one number of threads; print and write the reports."""
+    ids = tokenize(model)
     with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for name in names:
-            module, options = CONTENDERS[name]
-            loads = []
-            for i in range(LOADS):
-                worker = Worker(module, model, ["--threads", str(threads), *options])
-                loads.append(worker.about["load_seconds"])
-                if i + 1 < LOADS:
-                    worker.__exit__()
-            workers[name] = stack.enter_context(worker)
-            result["load"][name] = {"median": statistics.median(loads), "low": min(loads), "high": max(loads)}
-            result["about"][name] = worker.about
-            print(f"{name}: {check(worker)} next tokens are right", file=sys.stderr)
-        samples = measure(workers, ids, reps)
-        result["memory"] = {name: worker.ask("memory") for name, worker in workers.items()}
-    result["speed"] = {workload: {name: row(samples, workload, name) for name in names} for workload in WORKLOADS}
-    return result
-
-
-def show(threads: int, result: dict[str, Any]) -> None:
-    """Print the table of one thread count."""
-    print(f"\n{threads} thread{'s' * (threads > 1)}, tokens/s: median (lowest to highest); kvtape's factor likewise")
-    for workload, rows in result["speed"].items():
-        for name, found in rows.items():
-            line = f"  {workload:20}{name:18}{found['median']:9.1f} ({found['low']:.1f} to {found['high']:.1f})"
-            if ratio := found.get("kvtape_ratio"):
-                line += f"   kvtape x{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-            print(line)
-    for name, load in result["load"].items():
-        memory = result["memory"][name]
-        print(
-            f"  {name:18} load {load['median']:.3f} s, peak RSS {memory['peak_rss_bytes'] / 1e6:.0f} MB, "
-            f"anonymous {memory['anonymous_bytes'] / 1e6:.0f} MB"
+        started = {name: start(stack, model, name, threads) for name in names}
+        workers = {name: worker for name, (worker, _) in started.items()}
+        workloads = (
+            ("prefill", PREFILL_TOKENS, 0, lambda: prefill_jobs(workers, ids)),
+            ("decode", DECODE_TOKENS, 0, lambda: decode_jobs(workers, ids[:1])),
+            ("decode", DECODE_TOKENS, LONG_CONTEXT, lambda: decode_jobs(workers, ids[:LONG_CONTEXT])),
         )
+        for what, n_tokens, context, make_jobs in workloads:
+            report = compare(
+                "llama_cpp",
+                make_jobs(),
+                base=BASE,
+                params={"": what, "tokens": n_tokens, "context": context, "threads": threads},
+                versions={name: str(worker.about["version"]) for name, worker in workers.items()},
+                n_rounds=n_rounds,
+                n_warmup=1,
+            )
+            report.show()
+            show_rates(report, n_tokens)
+            report.write(RESULTS)
+        about = {name: found | workers[name].ask("memory") for name, (_, found) in started.items()}
+    for name, found in about.items():
+        load, peak, own = statistics.median(found["load_seconds"]), found["peak_rss_bytes"], found["anonymous_bytes"]
+        print(f"{name}: load {load:.3f} s, peak RSS {peak / 1e6:.0f} MB, anonymous now {own / 1e6:.0f} MB")
+    (RESULTS / f"llama_cpp-load-threads{threads}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def show_rates(report: Report, n_tokens: int) -> None:
+    """Print tokens a second."""
+    for timing in report.timings:
+        slow, fast = n_tokens / timing.spread[1], n_tokens / timing.spread[0]
+        print(f"  {timing.name:18}{n_tokens / timing.middle:9.1f} tokens/s ({slow:.1f} .. {fast:.1f})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--reps", type=int, default=7)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    print(f"{args.model.name}; {cpu}; peer: {PACKAGE}")
-    ids = tokenize(args.model)
-    results = {}
+    has_avx512 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    names = [name for name in CONTENDERS if has_avx512 or name != "llama.cpp avx512"]
+    model = resolve(args.model)
+    print(f"{model.name}; peer: {PACKAGE}")
     for threads in args.threads:
-        results[threads] = run(args.model, args.only, threads, args.reps, ids)
-        show(threads, results[threads])
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"cpu": cpu, "model": args.model.name, "threads": results}, indent=2))
+        run(model, names, threads, args.rounds)
 
 
 if __name__ == "__main__":

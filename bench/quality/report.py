@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,8 +16,12 @@ import numpy as np
 
 from bench.peers.llama_cpp import PACKAGE, LlamaCpp
 from bench.quality.task import Comparison, compare, join, run_contender, text, windows
+from bench.report import machine
+from kvtape.model.registry import resolve
 from tests.reference.llama import LlamaReference
 
+MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
+RESULTS = Path("bench/results")
 CONTENDERS: dict[str, tuple[str, list[str]]] = {
     "llama.cpp avx2": ("bench.quality.llama_cpp", ["--backend", "haswell"]),
     "llama.cpp avx512": ("bench.quality.llama_cpp", ["--backend", "zen4"]),
@@ -54,12 +59,12 @@ def measure(model: Path, names: list[str]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    results = measure(args.model, args.only)
-    print(f"{args.model.name}; yardstick: float32 forward pass of the dequantised weights; peer: {PACKAGE}")
+    model = resolve(args.model)
+    results = measure(model, args.only)
+    print(f"{model.name}; yardstick: float32 forward pass of the dequantised weights; peer: {PACKAGE}")
     print(f"{'':18}{'positions':>10}{'perplexity':>12}{'ratio':>9}{'mean KL':>11}{'p99 KL':>10}{'top-1':>8}")
     for name, row in results.items():
         print(f"{name:18}{row['n_positions']:10d}{row['perplexity']:12.4f}", end="")
@@ -67,9 +72,9 @@ def main() -> None:
             print(f"{row['perplexity_ratio']:9.5f}{row['mean_kl']:11.6f}{row['p99_kl']:10.5f}", end="")
             print(f"{row['top1_agreement']:8.4f}", end="")
         print()
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"model": args.model.name, "peer": PACKAGE, "results": results}, indent=2))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    record = {"model": model.name, "peer": PACKAGE, "machine": machine(), "results": results}
+    (RESULTS / "quality.json").write_text(json.dumps(record, indent=1) + "\n")
     if {"kvtape", "llama.cpp avx2"} <= results.keys():
         ours, peer = results["kvtape"], results["llama.cpp avx2"]
         good = abs(ours["perplexity_ratio"] - 1) <= PERPLEXITY_LIMIT and ours["mean_kl"] <= KL_LIMIT * peer["mean_kl"]

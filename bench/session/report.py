@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -18,8 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.report import machine
 from bench.session.task import QUERIES, QUESTION, SessionClient, candles, running_server
+from kvtape.model.registry import resolve
 
+MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
+RESULTS = Path("bench/results")
 N_PUSHES = 200
 FLASH_CONTEXT = 100  # candles there before flash answers are timed
 FLASH_COUNTS = (1, 4, 16)
@@ -81,7 +86,7 @@ def measure_question(url: str, n_rows: int) -> dict[str, Any]:
         sent, _ = client.push([rows[i]])
         answer = client.ask(QUESTION, ANSWER_TOKENS)
         live.append(time.perf_counter() - sent)
-        text = re.sub(r"<\\|[^|]*\\|>", "", client.context_text())
+        text = re.sub(r"<\|[^|]*\|>", "", client.context_text())
         began = time.perf_counter()
         completion = client.chat(f"Request {n_rows}-{i}-{time.time_ns()}.\n{text}\n{QUESTION}", ANSWER_TOKENS)
         resent.append(time.perf_counter() - began)
@@ -143,21 +148,21 @@ def show(results: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    model = resolve(args.model)
     assert max(FLASH_COUNTS) <= len(QUERIES)
     results: dict[str, Any] = {"import": measure_import()}
-    with running_server(args.model, args.threads) as url:
+    with running_server(model, args.threads) as url:
         results["push"] = measure_push(url)
         results["flash"] = {n: measure_flash(url, n) for n in FLASH_COUNTS}
         results["question"] = {n: measure_question(url, n) for n in QUESTION_CONTEXTS}
-    print(f"{args.model.name}, {args.threads} threads, loopback HTTP, answers of at most {ANSWER_TOKENS} tokens")
+    print(f"{model.name}, {args.threads} threads, loopback HTTP, answers of at most {ANSWER_TOKENS} tokens")
     show(results)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=2))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    record = {"model": model.name, "threads": args.threads, "machine": machine(), "results": results}
+    (RESULTS / f"session-threads{args.threads}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

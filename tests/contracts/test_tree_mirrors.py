@@ -25,12 +25,13 @@ WITHOUT_TEST = {
 # Files that are tested through another one.
 TESTED_BY = {
     "csrc/base/cpu_features.h": "tests/ops/test_table.py",
+    "csrc/bindings/bind_attention.cpp": "tests/ops/test_attention.py",
     "csrc/bindings/bind_build.cpp": "tests/cli/test_version.py",
     "csrc/bindings/bind_errors.cpp": "tests/bindings/test_bind_ops.py",
     "csrc/bindings/bind_rows.cpp": "tests/text/test_ohlcv_text.py",
+    "csrc/bindings/bind_sampling.cpp": "tests/ops/test_sampling.py",
     "csrc/bindings/module.cpp": "tests/contracts/test_stubs.py",
     "csrc/bindings/numpy_views.h": "tests/bindings/test_bind_ops.py",
-    "csrc/cache/block_pool.h": "tests/native/cache/test_prefix_index.cpp",
     "csrc/engine/generation.h": "tests/engine/test_engine.py",
     "csrc/engine/sequence.h": "tests/native/engine/test_engine.cpp",
     "csrc/engine/types.h": "tests/native/engine/test_engine.cpp",
@@ -45,6 +46,8 @@ TESTED_BY = {
     "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/openai/models.py": "tests/protocols/openai/test_codec.py",
     "python/kvtape/server/routes/common.py": "tests/server/routes/test_layerscale.py",
+    "csrc/ring/wait.h": "tests/native/ring/test_spsc_ring.cpp",
+    "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",
     "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",
     "python/kvtape/engine/core.py": "tests/engine/test_engine.py",
     "python/kvtape/engine/sequence.py": "tests/engine/test_engine.py",

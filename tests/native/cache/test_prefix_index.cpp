@@ -1,111 +1,160 @@
-// The prefix index against a map of prefixes, and the pool's counts against its holders, after every operation.
-
 #include "cache/prefix_index.h"
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
 #include <map>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "check.h"
 
+using kvtape::cache::BlockPool;
+using kvtape::cache::PrefixIndex;
+
 namespace {
 
-using namespace kvtape;
-using Ids = std::vector<std::int32_t>;
+constexpr std::int32_t kBlockSize = 2;
+using Ids = std::array<std::int32_t, kBlockSize>;
 
-constexpr std::int32_t kBlockSize = 2, kBlocks = 12;
-
-void run(std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  cache::BlockPool pool(kBlocks);
-  cache::PrefixIndex index(pool, kBlockSize);
-  std::map<Ids, std::int32_t> model;               // whole prefix -> block
-  std::vector<std::int32_t> held(kBlocks);         // blocks this test holds
-  const auto holders = [&] {
-    auto all = held;
-    index.check_integrity(all);
-    return all;
-  };
-
-  for (int step = 0; step < 300; ++step) {
-    Ids prefix;
-    cache::PrefixIndex::Node node = cache::PrefixIndex::kRoot;
-    for (std::size_t depth = 0; depth < 1 + random() % 4; ++depth) {
-      const Ids ids{static_cast<std::int32_t>(random() % 2), static_cast<std::int32_t>(random() % 2)};
-      prefix.insert(prefix.end(), ids.begin(), ids.end());
-      const auto found = index.find(node, ids);
-      const auto wanted = model.find(prefix);
-      CHECK(found.has_value() == (wanted != model.end()));
-      if (found) {
-        CHECK(found->block == wanted->second);
-        node = found->node;
-        continue;
-      }
-      auto block = pool.try_allocate();
-      if (!block) {
-        // Only leaves go, and none that somebody else holds.
-        const auto n_before = index.n_nodes();
-        const bool evicted = index.try_evict();
-        CHECK(index.n_nodes() == n_before - (evicted ? 1 : 0));
-        if (evicted) {
-          std::size_t n_gone = 0;
-          for (auto it = model.begin(); it != model.end();) {
-            if (pool.ref_count(it->second) > 0) {
-              ++it;
-              continue;
-            }
-            ++n_gone;
-            it = model.erase(it);
-          }
-          CHECK(n_gone == 1);
-        }
-        break;
-      }
-      const auto entry = index.insert(node, ids, *block);
-      CHECK(entry.block == *block && pool.ref_count(*block) == 2);
-      CHECK(index.insert(node, ids, *block).node == entry.node && pool.ref_count(*block) == 2);
-      model[prefix] = *block;
-      node = entry.node;
-      if (random() % 4 == 0) {
-        ++held[static_cast<std::size_t>(*block)];
-      } else {
-        pool.release(*block);
-      }
-      if (random() % 8 == 0) index.freeze(node);
-    }
-    if (random() % 3 == 0) {
-      for (std::size_t block = 0; block < held.size(); ++block) {
-        if (held[block] > 0 && random() % 2 == 0) {
-          --held[block];
-          pool.release(static_cast<std::int32_t>(block));
-        }
-      }
-    }
-    pool.check_integrity(holders());
+void check(const BlockPool& pool, const PrefixIndex& index, std::vector<std::int32_t> holders) {
+  try {
+    index.check_integrity(holders);
+    pool.check_integrity(holders);
+  } catch (const std::logic_error& error) {
+    CHECK(false, "%s", error.what());
   }
 }
 
-void test_oldest_leaf_goes_first_and_frozen_ones_last() {
-  cache::BlockPool pool(3);
-  cache::PrefixIndex index(pool, kBlockSize);
-  std::vector<cache::PrefixIndex::Entry> entries;
-  for (std::int32_t i = 0; i < 3; ++i) {
-    const auto block = pool.try_allocate();
-    entries.push_back(index.insert(cache::PrefixIndex::kRoot, Ids{i, i}, *block));
-    pool.release(*block);
+void find_and_insert() {
+  BlockPool pool(4);
+  PrefixIndex index(pool, kBlockSize);
+  const Ids a{1, 2}, b{2, 1};
+  CHECK(!index.find(PrefixIndex::kRoot, a));
+  const std::int32_t block = *pool.try_allocate();
+  const auto first = index.insert(PrefixIndex::kRoot, a, block);
+  CHECK(first.block == block && pool.ref_count(block) == 2);
+  CHECK(!index.find(PrefixIndex::kRoot, b));
+  CHECK(!index.find(first.node, a));  // the same ids after another prefix are another node
+  const auto found = index.find(PrefixIndex::kRoot, a);
+  CHECK(found && found->node == first.node && found->block == block);
+
+  // A second block for the same prefix: the first one is the answer, the second gets no holder.
+  const std::int32_t twin = *pool.try_allocate();
+  const auto again = index.insert(PrefixIndex::kRoot, a, twin);
+  CHECK(again.node == first.node && again.block == block);
+  CHECK(pool.ref_count(twin) == 1 && index.n_nodes() == 1);
+}
+
+void eviction_takes_the_oldest_free_leaf() {
+  BlockPool pool(8);
+  PrefixIndex index(pool, kBlockSize);
+  std::vector<PrefixIndex::Entry> nodes;
+  for (std::int32_t i = 0; i < 4; ++i) {
+    const Ids ids{i, i};
+    const std::int32_t block = *pool.try_allocate();
+    nodes.push_back(index.insert(PrefixIndex::kRoot, ids, block));
+    if (i != 2) pool.release(block);  // somebody goes on holding block 2
   }
-  index.freeze(entries[0].node);
-  CHECK(index.find(cache::PrefixIndex::kRoot, Ids{1, 1}).has_value());  // 1 is newer than 2 now
-  CHECK(index.try_evict() && !index.find(cache::PrefixIndex::kRoot, Ids{2, 2}).has_value());
-  CHECK(index.try_evict() && !index.find(cache::PrefixIndex::kRoot, Ids{1, 1}).has_value());
-  CHECK(index.find(cache::PrefixIndex::kRoot, Ids{0, 0}).has_value());
-  CHECK(index.try_evict() && !index.try_evict() && pool.n_free() == 3);
+  const std::int32_t child = *pool.try_allocate();
+  (void)index.insert(nodes[0].node, Ids{9, 9}, child);
+  pool.release(child);
+  index.freeze(nodes[1].node);
+  (void)index.find(PrefixIndex::kRoot, Ids{3, 3});
+
+  const auto is_there = [&](std::int32_t i) { return index.find(PrefixIndex::kRoot, Ids{i, i}).has_value(); };
+  CHECK(index.try_evict());  // the child: 0 is older, but no leaf, and 3 was found since
+  CHECK(!index.find(nodes[0].node, Ids{9, 9}) && pool.ref_count(child) == 0);
+  CHECK(index.try_evict());
+  CHECK(!is_there(0));
+  CHECK(index.try_evict());  // 1 is older than 3, but frozen
+  CHECK(!is_there(3) && is_there(1));
+  CHECK(index.try_evict());
+  CHECK(!is_there(1));
+  CHECK(!index.try_evict());  // 2 is held
+  CHECK(is_there(2) && index.n_nodes() == 1);
+  pool.release(nodes[2].block);
+  CHECK(index.try_evict() && index.n_nodes() == 0 && pool.n_free() == 8);
+}
+
+// Random prompts over a few ids, against a map from whole prefixes to blocks.
+void random_programs() {
+  std::mt19937 random(1);
+  for (int program = 0; program < 300; ++program) {
+    BlockPool pool(12);
+    PrefixIndex index(pool, kBlockSize);
+    std::map<std::vector<std::int32_t>, std::int32_t> model;  // prefix of whole blocks -> block id
+    for (int i = 0; i < 60; ++i) {
+      if (random() % 4 == 0) {
+        const std::int32_t n_free = pool.n_free();
+        CHECK(index.try_evict() == !model.empty());
+        if (model.empty()) continue;
+        CHECK(pool.n_free() == n_free + 1);
+        // What is gone is a leaf of the model.
+        const auto gone = std::find_if(model.begin(), model.end(),
+                                       [&](const auto& item) { return pool.ref_count(item.second) == 0; });
+        CHECK(gone != model.end());
+        const auto extends = [&](const std::vector<std::int32_t>& prefix) {
+          return prefix.size() > gone->first.size() &&
+                 std::equal(gone->first.begin(), gone->first.end(), prefix.begin());
+        };
+        CHECK(std::none_of(model.begin(), model.end(), [&](const auto& item) { return extends(item.first); }));
+        model.erase(gone);
+      } else {
+        std::vector<std::int32_t> prefix;
+        PrefixIndex::Node node = PrefixIndex::kRoot;
+        const std::size_t n_blocks = 1 + random() % 3;
+        std::vector<std::int32_t> held;  // as a sequence would: its own holds keep its nodes from being evicted
+        for (std::size_t b = 0; b < n_blocks; ++b) {
+          const Ids ids{static_cast<std::int32_t>(random() % 2), static_cast<std::int32_t>(random() % 2)};
+          prefix.insert(prefix.end(), ids.begin(), ids.end());
+          const auto known = model.find(prefix);
+          const auto found = index.find(node, ids);
+          CHECK(found.has_value() == (known != model.end()));
+          if (found) {
+            CHECK(found->block == known->second);
+            node = found->node;
+            pool.retain(found->block);
+            held.push_back(found->block);
+          } else {
+            const auto block = pool.try_allocate();
+            if (!block) break;
+            const auto entry = index.insert(node, ids, *block);
+            CHECK(entry.block == *block);
+            model[prefix] = *block;
+            node = entry.node;
+            held.push_back(*block);
+          }
+        }
+        for (const std::int32_t block : held) pool.release(block);
+      }
+      CHECK(index.n_nodes() == static_cast<std::int32_t>(model.size()));
+      check(pool, index, std::vector<std::int32_t>(12));
+    }
+  }
+}
+
+// A node that is used again after an eviction must not answer for the ids it had before.
+void nodes_are_used_again() {
+  BlockPool pool(1);
+  PrefixIndex index(pool, kBlockSize);
+  for (std::int32_t i = 0; i < 100; ++i) {
+    const std::int32_t block = *pool.try_allocate();
+    const auto entry = index.insert(PrefixIndex::kRoot, Ids{i, 0}, block);
+    CHECK(entry.node == 1);
+    pool.release(block);
+    CHECK(i == 0 || !index.find(PrefixIndex::kRoot, Ids{i - 1, 0}));
+    CHECK(index.try_evict());
+  }
 }
 
 }  // namespace
 
 int main() {
-  for (std::uint64_t seed = 0; seed < 200; ++seed) run(seed);
-  test_oldest_leaf_goes_first_and_frozen_ones_last();
-  return test::failures();
+  find_and_insert();
+  eviction_takes_the_oldest_free_leaf();
+  random_programs();
+  nodes_are_used_again();
+  return kvtape::test::failures();
 }

@@ -18,7 +18,8 @@ int main() {
   CHECK(names == "F32, F16, Q4_0, Q4_1, Q8_0, BF16", "%s", names.c_str());
   for (std::size_t begin = 0, end; begin < names.size(); begin = end + 2) {  // the list for messages names the same
     end = std::min(names.find(", ", begin), names.size());
-    CHECK((", " + std::string(kSupportedDTypes) + ",").find(", " + names.substr(begin, end - begin) + ",") != std::string::npos);
+    CHECK((", " + std::string(kSupportedDTypes) + ",").find(", " + names.substr(begin, end - begin) + ",") !=
+          std::string::npos);
   }
   CHECK(std::string(kSupportedDTypes).size() == names.size());
   CHECK(info(DType::q8_0).block_bytes == sizeof(BlockQ8_0) && info(DType::q8_0).block_len == kQuantBlockLen);

@@ -65,7 +65,8 @@ class AlignedBuffer {
         throw std::bad_alloc();
       }
       const auto address = (reinterpret_cast<std::uintptr_t>(map_) + kHugePage - 1) / kHugePage * kHugePage;
-      (void)madvise(reinterpret_cast<void*>(address), n * sizeof(T), MADV_HUGEPAGE);  // a hint; refusal costs only speed
+      (void)madvise(reinterpret_cast<void*>(address), n * sizeof(T),
+                    MADV_HUGEPAGE);  // a hint; refusal costs only speed
       data_ = reinterpret_cast<T*>(address);
       return;
     }

@@ -35,7 +35,7 @@ MappedFile::MappedFile(const std::string& path) {
   // O_NONBLOCK: a named pipe must not make us wait for its writer.
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) refuse(path, "open", errno);
-  struct stat status {};
+  struct stat status{};
   if (fstat(file.fd, &status) != 0) refuse(path, "examine", errno);
   if (!S_ISREG(status.st_mode)) {
     throw Error(ErrorCode::io, "cannot map " + quoted(path, kMaxShownPath) + ": it is no regular file");

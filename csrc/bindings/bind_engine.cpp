@@ -29,7 +29,8 @@ std::unique_ptr<Engine> make_engine(std::shared_ptr<model::Model> model, const s
   py::gil_scoped_release unlocked;
   const auto& kernel = ops::table(isa);
   auto runner = std::make_unique<model::CpuRunner>(
-      std::move(model), kernel, model::CpuRunner::Options{.n_ctx = n_ctx, .kv_bytes = kv_bytes, .n_threads = n_threads});
+      std::move(model), kernel,
+      model::CpuRunner::Options{.n_ctx = n_ctx, .kv_bytes = kv_bytes, .n_threads = n_threads});
   return std::make_unique<Engine>(std::move(runner), std::move(vocabulary), kernel);
 }
 
@@ -85,17 +86,19 @@ void bind_engine(py::module_& m) {
   bind_values(m);
   const auto unlocked = py::call_guard<py::gil_scoped_release>();
   py::class_<Engine>(m, "Engine", "The native engine: verbs from any thread, step() from one.")
-      .def(py::init(&make_engine), "model"_a, py::kw_only(), "token_bytes"_a, "eos"_a, "n_ctx"_a, "kv_bytes"_a, "n_threads"_a, "isa"_a)
+      .def(py::init(&make_engine), "model"_a, py::kw_only(), "token_bytes"_a, "eos"_a, "n_ctx"_a, "kv_bytes"_a,
+           "n_threads"_a, "isa"_a)
       .def("open", &Engine::open, unlocked)
       .def("fork", &Engine::fork, "sequence"_a, unlocked)
-      .def("append",
-           [](Engine& self, engine::SequenceId sequence, const Array<std::int32_t>& ids, engine::WorkClass work) {
-             require_shape(ids, "ids", {-1});
-             const auto tokens = view(ids);
-             py::gil_scoped_release released;
-             self.append(sequence, tokens, work);
-           },
-           "sequence"_a, "ids"_a.noconvert(), "work"_a)
+      .def(
+          "append",
+          [](Engine& self, engine::SequenceId sequence, const Array<std::int32_t>& ids, engine::WorkClass work) {
+            require_shape(ids, "ids", {-1});
+            const auto tokens = view(ids);
+            py::gil_scoped_release released;
+            self.append(sequence, tokens, work);
+          },
+          "sequence"_a, "ids"_a.noconvert(), "work"_a)
       .def("generate", &Engine::generate, "sequence"_a, "params"_a, unlocked)
       .def("cancel", &Engine::cancel, "generation"_a, unlocked)
       .def("truncate", &Engine::truncate, "sequence"_a, "n_tokens"_a, unlocked)
@@ -105,12 +108,13 @@ void bind_engine(py::module_& m) {
            "True where all tokens but the last have KV; else step() will report the sequence.")
       .def("n_tokens", &Engine::n_tokens, "sequence"_a, unlocked)
       .def("n_cached", &Engine::n_cached, "sequence"_a, unlocked)
-      .def("token_ids",
-           [](Engine& self, engine::SequenceId sequence) {
-             const auto ids = self.tokens(sequence);
-             return py::array_t<std::int32_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
-           },
-           "sequence"_a)
+      .def(
+          "token_ids",
+          [](Engine& self, engine::SequenceId sequence) {
+            const auto ids = self.tokens(sequence);
+            return py::array_t<std::int32_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
+          },
+          "sequence"_a)
       .def("step", &step, "One step: (token events, ids of sequences now resident), or None after stop().")
       .def("stop", &Engine::stop, unlocked)
       .def("stats",

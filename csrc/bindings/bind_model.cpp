@@ -23,11 +23,12 @@ using namespace py::literals;
 using ModelPtr = std::shared_ptr<model::Model>;
 
 // Logits of every position of one sequence computed on its own, `chunk` tokens a step. For tests and measurements.
-py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t>& ids, std::size_t chunk, const std::string& isa,
-                                  std::size_t n_threads) {
+py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t>& ids, std::size_t chunk,
+                                  const std::string& isa, std::size_t n_threads) {
   require_shape(ids, "ids", {-1});
   const auto tokens = view(ids);
-  if (tokens.empty() || chunk == 0) throw base::Error(base::ErrorCode::invalid_argument, "forward_logits: ids and chunk must not be empty");
+  if (tokens.empty() || chunk == 0)
+    throw base::Error(base::ErrorCode::invalid_argument, "forward_logits: ids and chunk must not be empty");
   for (const auto id : tokens) {
     if (id < 0 || id >= self->config.vocab_size) {
       throw base::Error(base::ErrorCode::invalid_argument, "ids: token id " + std::to_string(id) + ", wanted 0 to " +
@@ -39,16 +40,21 @@ py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t
   float* out = logits.mutable_data();
   py::gil_scoped_release unlocked;
   const auto n_ctx = static_cast<std::int32_t>(tokens.size());
-  model::CpuRunner runner(self, ops::table(isa),
-                          {.n_ctx = n_ctx, .kv_bytes = model::CpuRunner::kv_bytes_for(self->config, n_ctx), .n_threads = n_threads});
+  model::CpuRunner runner(
+      self, ops::table(isa),
+      {.n_ctx = n_ctx, .kv_bytes = model::CpuRunner::kv_bytes_for(self->config, n_ctx), .n_threads = n_threads});
   std::vector<std::int32_t> blocks(static_cast<std::size_t>(runner.n_blocks()));
   std::iota(blocks.begin(), blocks.end(), 0);
   for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const std::size_t n = std::min(chunk, tokens.size() - begin);
     std::vector<std::int32_t> wants(n);
     std::iota(wants.begin(), wants.end(), 0);
-    const model::RowSpan span{.first = 0, .n_tokens = static_cast<std::int32_t>(n), .position = static_cast<std::int32_t>(begin),
-                              .blocks = blocks, .group = 0, .shared_len = 0};
+    const model::RowSpan span{.first = 0,
+                              .n_tokens = static_cast<std::int32_t>(n),
+                              .position = static_cast<std::int32_t>(begin),
+                              .blocks = blocks,
+                              .group = 0,
+                              .shared_len = 0};
     const auto rows = runner.forward({tokens.subspan(begin, n), {&span, 1}, wants});
     std::memcpy(out + begin * vocab_size, rows.data(), rows.size_bytes());
   }
@@ -58,7 +64,8 @@ py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t
 }  // namespace
 
 void bind_model(py::module_& m) {
-  py::class_<model::Model, ModelPtr>(m, "Model", "Weights of one model file, repacked for the CPU; shared by its engines.")
+  py::class_<model::Model, ModelPtr>(m, "Model",
+                                     "Weights of one model file, repacked for the CPU; shared by its engines.")
       .def(py::init([](const gguf::GgufFile& file, std::size_t n_threads) {
              return std::const_pointer_cast<model::Model>(model::load_model(file, n_threads));
            }),
@@ -76,9 +83,14 @@ void bind_model(py::module_& m) {
       .def_property_readonly("n_ctx_train", [](const model::Model& self) { return self.config.n_ctx_train; })
       .def_property_readonly("n_params", [](const model::Model& self) { return self.n_params; })
       .def_property_readonly("n_bytes", [](const model::Model& self) { return self.n_bytes; })
-      .def_property_readonly("block_bytes", [](const model::Model& self) { return model::CpuRunner::block_bytes(self.config); })
-      .def("kv_bytes_for", [](const model::Model& self, std::int32_t n_ctx) { return model::CpuRunner::kv_bytes_for(self.config, n_ctx); },
-           "n_ctx"_a, "Least KV memory for a context of n_ctx tokens, in bytes.");
+      .def_property_readonly("block_bytes",
+                             [](const model::Model& self) { return model::CpuRunner::block_bytes(self.config); })
+      .def(
+          "kv_bytes_for",
+          [](const model::Model& self, std::int32_t n_ctx) {
+            return model::CpuRunner::kv_bytes_for(self.config, n_ctx);
+          },
+          "n_ctx"_a, "Least KV memory for a context of n_ctx tokens, in bytes.");
   m.attr("BLOCK_SIZE") = model::kBlockSize;
 }
 

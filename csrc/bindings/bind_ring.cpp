@@ -28,7 +28,8 @@ Overflow overflow_named(const std::string& name) {
 std::span<const std::byte> whole_items(const SpscRing& ring, const void* data, py::ssize_t n_bytes) {
   const auto size = static_cast<std::size_t>(n_bytes);
   if (size % ring.item_bytes() != 0) {
-    throw base::Error(base::ErrorCode::invalid_argument, "ring: " + std::to_string(size) + " bytes are not a whole number of items of " +
+    throw base::Error(base::ErrorCode::invalid_argument, "ring: " + std::to_string(size) +
+                                                             " bytes are not a whole number of items of " +
                                                              std::to_string(ring.item_bytes()) + " bytes");
   }
   return {static_cast<const std::byte*>(data), size};
@@ -63,7 +64,8 @@ void bind_ring(py::module_& m) {
           [](SpscRing& self, std::size_t max_items) {
             const std::size_t n_wanted = std::min(max_items, self.size());
             py::array_t<std::uint8_t> bytes(static_cast<py::ssize_t>(n_wanted * self.item_bytes()));
-            const std::size_t n = self.try_pop(std::as_writable_bytes(std::span(bytes.mutable_data(), n_wanted * self.item_bytes())));
+            const std::size_t n =
+                self.try_pop(std::as_writable_bytes(std::span(bytes.mutable_data(), n_wanted * self.item_bytes())));
             if (n < n_wanted) bytes.resize({static_cast<py::ssize_t>(n * self.item_bytes())});
             return bytes;
           },

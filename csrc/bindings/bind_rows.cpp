@@ -30,11 +30,12 @@ std::span<const OhlcvRow> ohlcv_rows(const py::array& rows) {
 
 void bind_rows(py::module_& m) {
   py::class_<OhlcvText>(m, "OhlcvText")
-      .def(py::init([](bool compact) { return OhlcvText(compact ? RowStyle::compact : RowStyle::plain); }), py::kw_only(), "compact"_a)
+      .def(py::init([](bool compact) { return OhlcvText(compact ? RowStyle::compact : RowStyle::plain); }),
+           py::kw_only(), "compact"_a)
       .def(
           "add_symbol",
-          [](OhlcvText& self, std::string symbol, double price_unit, double volume_unit, std::optional<std::int64_t> interval,
-             bool weekdays_only) {
+          [](OhlcvText& self, std::string symbol, double price_unit, double volume_unit,
+             std::optional<std::int64_t> interval, bool weekdays_only) {
             self.add_symbol({.symbol = std::move(symbol),
                              .price_unit = price_unit,
                              .volume_unit = volume_unit,
@@ -47,8 +48,9 @@ void bind_rows(py::module_& m) {
           "render",
           [](OhlcvText& self, const py::array& rows) {
             RenderedRows rendered = self.render(ohlcv_rows(rows));
-            return py::make_tuple(py::bytes(rendered.text),
-                                  py::array_t<std::int64_t>(static_cast<py::ssize_t>(rendered.offsets.size()), rendered.offsets.data()));
+            return py::make_tuple(
+                py::bytes(rendered.text),
+                py::array_t<std::int64_t>(static_cast<py::ssize_t>(rendered.offsets.size()), rendered.offsets.data()));
           },
           "rows"_a.noconvert());
   m.attr("NO_TIMESTAMP") = kNoTimestamp;

@@ -30,9 +30,9 @@ void require_shape(const Array<T>& array, const char* name, std::initializer_lis
     for (auto it = begin; it != end; ++it) text += (it == begin ? "" : ", ") + (*it < 0 ? "n" : std::to_string(*it));
     return text + "]";
   };
-  throw base::Error(base::ErrorCode::invalid_argument,
-                    std::string(name) + ": shape " + words(array.shape(), array.shape() + array.ndim()) + ", wanted " +
-                        words(wanted.begin(), wanted.end()));
+  throw base::Error(base::ErrorCode::invalid_argument, std::string(name) + ": shape " +
+                                                           words(array.shape(), array.shape() + array.ndim()) +
+                                                           ", wanted " + words(wanted.begin(), wanted.end()));
 }
 
 template <class T>

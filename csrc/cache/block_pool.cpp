@@ -39,7 +39,8 @@ void BlockPool::release(std::int32_t block) noexcept {
 void BlockPool::check_integrity(const std::vector<std::int32_t>& holders) const {
   std::vector<bool> is_free(ref_counts_.size());
   for (const std::int32_t block : free_) {
-    if (is_free[static_cast<std::size_t>(block)]) throw std::logic_error("block " + std::to_string(block) + " is free twice");
+    if (is_free[static_cast<std::size_t>(block)])
+      throw std::logic_error("block " + std::to_string(block) + " is free twice");
     is_free[static_cast<std::size_t>(block)] = true;
   }
   for (std::size_t block = 0; block < ref_counts_.size(); ++block) {

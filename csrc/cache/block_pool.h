@@ -16,7 +16,9 @@ class BlockPool {
   void retain(std::int32_t block) noexcept;
   void release(std::int32_t block) noexcept;  // the last holder frees it
 
-  [[nodiscard]] std::int32_t ref_count(std::int32_t block) const noexcept { return ref_counts_[static_cast<std::size_t>(block)]; }
+  [[nodiscard]] std::int32_t ref_count(std::int32_t block) const noexcept {
+    return ref_counts_[static_cast<std::size_t>(block)];
+  }
   [[nodiscard]] std::int32_t n_blocks() const noexcept { return static_cast<std::int32_t>(ref_counts_.size()); }
   [[nodiscard]] std::int32_t n_free() const noexcept { return static_cast<std::int32_t>(free_.size()); }
 

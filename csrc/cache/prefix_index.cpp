@@ -28,7 +28,8 @@ std::span<const std::int32_t> PrefixIndex::ids_of(Node node) const noexcept {
   return std::span(ids_).subspan(static_cast<std::size_t>(node * block_size_), static_cast<std::size_t>(block_size_));
 }
 
-std::optional<PrefixIndex::Node> PrefixIndex::lookup(Node parent, std::span<const std::int32_t> ids, std::uint64_t key) const {
+std::optional<PrefixIndex::Node> PrefixIndex::lookup(Node parent, std::span<const std::int32_t> ids,
+                                                     std::uint64_t key) const {
   const auto [begin, end] = by_hash_.equal_range(key);
   for (auto it = begin; it != end; ++it) {
     const Node node = it->second;

@@ -60,8 +60,8 @@ class PrefixIndex {
   std::int32_t block_size_;
   std::int32_t n_nodes_ = 0;  // without the root
   std::uint64_t clock_ = 0;
-  std::vector<NodeData> nodes_;      // [n_nodes + 1], the root first
-  std::vector<std::int32_t> ids_;    // [n_nodes + 1, block_size]
+  std::vector<NodeData> nodes_;    // [n_nodes + 1], the root first
+  std::vector<std::int32_t> ids_;  // [n_nodes + 1, block_size]
   std::vector<Node> unused_;
   std::unordered_multimap<std::uint64_t, Node> by_hash_;
 };

@@ -56,14 +56,16 @@ Sequence& Engine::find(SequenceId id) {
 Sequence& Engine::find_idle(SequenceId id, const char* verb) {
   Sequence& sequence = find(id);
   if (sequence.generation) {
-    throw Error(ErrorCode::busy, "engine: " + name(id) + " is generating; " + verb + " when it has ended, or cancel it");
+    throw Error(ErrorCode::busy,
+                "engine: " + name(id) + " is generating; " + verb + " when it has ended, or cancel it");
   }
   return sequence;
 }
 
 SequenceId Engine::add(std::shared_ptr<Sequence> sequence) {
   if (sequences_.size() >= kMaxSequences) {
-    throw Error(ErrorCode::overloaded, "engine: " + std::to_string(kMaxSequences) + " sequences are open, the most there can be");
+    throw Error(ErrorCode::overloaded,
+                "engine: " + std::to_string(kMaxSequences) + " sequences are open, the most there can be");
   }
   sequence->id = next_id_++;
   if (sequence->family == 0) sequence->family = sequence->id;
@@ -96,13 +98,15 @@ void Engine::append(SequenceId id, std::span<const std::int32_t> tokens, WorkCla
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] < 0 || tokens[i] >= runner_->vocab_size()) {
         throw Error(ErrorCode::invalid_argument, "engine: token id " + std::to_string(tokens[i]) + " at index " +
-                                                     std::to_string(i) + ", wanted 0 to " + std::to_string(runner_->vocab_size() - 1));
+                                                     std::to_string(i) + ", wanted 0 to " +
+                                                     std::to_string(runner_->vocab_size() - 1));
       }
     }
     const auto n_free = static_cast<std::size_t>(runner_->n_ctx() - sequence.n_tokens());
     if (tokens.size() > n_free) {
       throw Error(ErrorCode::context_overflow, "engine: " + std::to_string(sequence.tokens.size() + tokens.size()) +
-                                                   " tokens do not fit the context of " + std::to_string(runner_->n_ctx()));
+                                                   " tokens do not fit the context of " +
+                                                   std::to_string(runner_->n_ctx()));
     }
     sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
     sequence.work = work;
@@ -119,14 +123,17 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
     const auto lock = enter();
     Sequence& sequence = find_idle(id, "generate again");
     if (sequence.tokens.empty()) {
-      throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has no tokens; append some before it generates");
+      throw Error(ErrorCode::invalid_argument,
+                  "engine: " + name(id) + " has no tokens; append some before it generates");
     }
     if (sequence.n_tokens() >= runner_->n_ctx()) {
-      throw Error(ErrorCode::context_overflow, "engine: " + name(id) + " fills its context of " + std::to_string(runner_->n_ctx()) +
+      throw Error(ErrorCode::context_overflow, "engine: " + name(id) + " fills its context of " +
+                                                   std::to_string(runner_->n_ctx()) +
                                                    " tokens; nothing can be generated");
     }
     generation_id = next_id_++;
-    sequence.generation = std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
+    sequence.generation =
+        std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
     // The last token's logits are wanted: where its KV is there already, it runs once more and writes the same bits.
     if (sequence.n_cached == sequence.n_tokens()) {
       --sequence.n_cached;
@@ -162,7 +169,8 @@ void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
     Sequence& sequence = find_idle(id, "truncate");
     if (n_tokens < 0 || n_tokens > sequence.n_tokens()) {
       throw Error(ErrorCode::invalid_argument, "engine: " + name(id) + " has " + std::to_string(sequence.n_tokens()) +
-                                                   " tokens, truncate wants 0 to that, found " + std::to_string(n_tokens));
+                                                   " tokens, truncate wants 0 to that, found " +
+                                                   std::to_string(n_tokens));
     }
     cache_.truncate(sequence, n_tokens);
     ++sequence.epoch;
@@ -280,7 +288,8 @@ void Engine::draw_tokens(std::span<const float> logits, Events& events) {
     if (!row.samples) continue;
     const auto row_logits = logits.subspan(want++ * vocab_size, vocab_size);
     if (!row.generation) continue;
-    events.tokens.push_back(row.generation->draw(kernel_, row_logits, row.history, row.n_free, row.n_computed, scratch_));
+    events.tokens.push_back(
+        row.generation->draw(kernel_, row_logits, row.history, row.n_free, row.n_computed, scratch_));
     row.event = n_drawn++;
   }
 }
@@ -325,7 +334,8 @@ Stats Engine::stats() {
   Stats stats = stats_;
   stats.n_sequences = static_cast<std::int32_t>(sequences_.size());
   stats.n_running = static_cast<std::int32_t>(generating_.size());
-  stats.n_pending = static_cast<std::int32_t>(std::ranges::count_if(sequences_, [](const auto& s) { return s->n_wanted() > 0; }));
+  stats.n_pending =
+      static_cast<std::int32_t>(std::ranges::count_if(sequences_, [](const auto& s) { return s->n_wanted() > 0; }));
   stats.n_blocks = cache_.pool().n_blocks();
   stats.n_blocks_free = cache_.pool().n_free();
   stats.n_blocks_indexed = cache_.index().n_nodes();

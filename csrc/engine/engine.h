@@ -25,15 +25,16 @@ class Engine {
   Engine(std::unique_ptr<model::Runner> runner, Vocabulary vocabulary, const kernels::KernelTable& kernel);
 
   // The verbs. Each throws not_found for an id that is not open, closed after stop() or in a forked process.
-  SequenceId open();                                                      // overloaded past kMaxSequences
-  SequenceId fork(SequenceId id);                                         // overloaded, too
+  SequenceId open();               // overloaded past kMaxSequences
+  SequenceId fork(SequenceId id);  // overloaded, too
   void append(SequenceId id, std::span<const std::int32_t> tokens, WorkClass work);
-                                                                          // context_overflow; invalid_argument; busy while it generates
-  GenerationId generate(SequenceId id, GenerationParams params);          // invalid_argument where empty; busy; context_overflow where full
-  void cancel(GenerationId id);                                           // no error where it has ended
-  void truncate(SequenceId id, std::int32_t n_tokens);                    // invalid_argument; busy
-  void close(SequenceId id);                                              // cancels what it generates
-  void freeze(SequenceId id, std::int32_t n_tokens);                      // its first tokens are evicted last
+  // context_overflow; invalid_argument; busy while it generates
+  GenerationId generate(SequenceId id,
+                        GenerationParams params);  // invalid_argument where empty; busy; context_overflow where full
+  void cancel(GenerationId id);                    // no error where it has ended
+  void truncate(SequenceId id, std::int32_t n_tokens);  // invalid_argument; busy
+  void close(SequenceId id);                            // cancels what it generates
+  void freeze(SequenceId id, std::int32_t n_tokens);    // its first tokens are evicted last
 
   // True where all tokens (but perhaps the last) have KV; else they will, and Events::resident will name it.
   [[nodiscard]] bool request_resident(SequenceId id);

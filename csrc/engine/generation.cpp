@@ -26,7 +26,8 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
                             ops::SamplingScratch& scratch) {
   const bool first = usage_.completion_tokens == 0;
   if (first) usage_.cached_tokens = usage_.prompt_tokens - std::min(n_computed, usage_.prompt_tokens);
-  TokenEvent event{.generation = id_, .token = 0, .text = {}, .logprob = {}, .logit_gap = {}, .top = {}, .error = {}, .usage = {}};
+  TokenEvent event{
+      .generation = id_, .token = 0, .text = {}, .logprob = {}, .logit_gap = {}, .top = {}, .error = {}, .usage = {}};
   const ops::SamplingContext context{
       .recent = history, .draw = static_cast<std::uint64_t>(usage_.completion_tokens), .logit_gap = first};
   const auto drawn = ops::sample(kernel, logits, params_.sampling, context, scratch);
@@ -52,8 +53,10 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
     auto piece = assembler_.push(drawn->token);
     event.text = std::move(piece.text);
     stopped = piece.stopped;
-    if (stopped) event.finish = FinishReason::stop;
-    else if (usage_.completion_tokens == params_.max_tokens || n_free <= 1) event.finish = FinishReason::length;
+    if (stopped)
+      event.finish = FinishReason::stop;
+    else if (usage_.completion_tokens == params_.max_tokens || n_free <= 1)
+      event.finish = FinishReason::length;
   }
   if (event.finish != FinishReason::none) {
     if (!stopped) event.text += assembler_.finish();

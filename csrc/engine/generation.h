@@ -41,8 +41,9 @@ class Generation {
   // The event of the next token, drawn from logits: [vocab_size].
   //   history: the newest history_len() tokens, or all; n_free: tokens the context could hold before this one
   //   n_computed: prompt tokens computed for this generation so far
-  TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits, std::span<const std::int32_t> history,
-                  std::int32_t n_free, std::int32_t n_computed, ops::SamplingScratch& scratch);
+  TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits,
+                  std::span<const std::int32_t> history, std::int32_t n_free, std::int32_t n_computed,
+                  ops::SamplingScratch& scratch);
 
   bool cancelled = false;
 

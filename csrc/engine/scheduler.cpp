@@ -146,7 +146,8 @@ void Scheduler::lay_out(Plan& plan) const {
   }
   for (std::size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
     auto shared = plan.spans[begin].blocks;
-    for (end = begin + 1; end < plan.rows.size() && plan.rows[end].sequence->family == plan.rows[begin].sequence->family; ++end) {
+    for (end = begin + 1;
+         end < plan.rows.size() && plan.rows[end].sequence->family == plan.rows[begin].sequence->family; ++end) {
       const auto [same, _] = std::ranges::mismatch(shared, plan.spans[end].blocks);
       shared = {shared.begin(), same};
     }

@@ -21,22 +21,23 @@ inline constexpr std::int32_t kOthersBesideInteractive = 8;  // of all other cla
 
 struct PlannedRow {
   std::shared_ptr<Sequence> sequence;
-  std::shared_ptr<Generation> generation;  // where the row's last token's logits are sampled; emptied when its result is stale
-  bool samples;                            // whether it stood in Plan::wants
+  std::shared_ptr<Generation>
+      generation;  // where the row's last token's logits are sampled; emptied when its result is stale
+  bool samples;    // whether it stood in Plan::wants
   std::int32_t n_tokens;
   std::uint32_t epoch;
-  std::vector<std::int32_t> history;       // the tokens its penalties look at
-  std::int32_t n_free = 0, n_computed = 0; // of the sequence, when the row's KV was committed
-  std::size_t event = 0;                   // index into Events::tokens
+  std::vector<std::int32_t> history;        // the tokens its penalties look at
+  std::int32_t n_free = 0, n_computed = 0;  // of the sequence, when the row's KV was committed
+  std::size_t event = 0;                    // index into Events::tokens
 };
 
 // What one step does; its own copies, so that the sequences may change while it runs.
 struct Plan {
   std::vector<PlannedRow> rows;
-  std::vector<model::RowSpan> spans;        // [n_rows]
-  std::vector<std::int32_t> tokens;         // [n_tokens]
-  std::vector<std::int32_t> wants;          // [rows with a generation]
-  std::vector<std::int32_t> block_tables;   // all rows' in turn
+  std::vector<model::RowSpan> spans;       // [n_rows]
+  std::vector<std::int32_t> tokens;        // [n_tokens]
+  std::vector<std::int32_t> wants;         // [rows with a generation]
+  std::vector<std::int32_t> block_tables;  // all rows' in turn
   std::vector<model::BlockPair> copies;
 
   [[nodiscard]] model::Batch batch() const noexcept { return {tokens, spans, wants}; }
@@ -50,8 +51,8 @@ class Scheduler {
   void make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
 
  private:
-  [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n, std::span<const std::shared_ptr<Sequence>> sequences,
-                                 Plan& plan, Stats& stats);
+  [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n,
+                                 std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
   static void add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t n, Plan& plan);
   void lay_out(Plan& plan) const;
 

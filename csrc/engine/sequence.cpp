@@ -92,7 +92,8 @@ void SequenceCache::share(const Sequence& parent, Sequence& child) {
   child.tokens = parent.tokens;
   child.blocks.assign(parent.blocks.begin(), parent.blocks.begin() + n_blocks_for(parent.n_cached));
   const auto n_full = static_cast<std::size_t>(parent.n_cached / block_size_);
-  child.nodes.assign(parent.nodes.begin(), parent.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(n_full, parent.nodes.size())));
+  child.nodes.assign(parent.nodes.begin(),
+                     parent.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(n_full, parent.nodes.size())));
   child.n_cached = parent.n_cached;
   child.n_reached = parent.n_cached;
   for (const std::int32_t block : child.blocks) pool_.retain(block);

@@ -17,22 +17,22 @@ class Generation;
 
 struct Sequence {
   SequenceId id = 0;
-  SequenceId family = 0;                       // id of the sequence at the root of its forks
+  SequenceId family = 0;  // id of the sequence at the root of its forks
   std::vector<std::int32_t> tokens;
-  std::vector<std::int32_t> blocks;            // block table: at least ceil(n_cached / block_size) blocks
-  std::vector<cache::PrefixIndex::Node> nodes; // of the leading blocks that stand in the prefix index
+  std::vector<std::int32_t> blocks;             // block table: at least ceil(n_cached / block_size) blocks
+  std::vector<cache::PrefixIndex::Node> nodes;  // of the leading blocks that stand in the prefix index
   std::int32_t n_cached = 0;
-  std::int32_t n_reached = 0;                  // most tokens that ever had KV since birth or truncation
-  std::int32_t n_computed = 0;                 // tokens computed for the first time since the last generation began to sample
-  std::int32_t n_frozen = 0;                   // its first tokens, whose blocks are evicted last
-  std::uint32_t epoch = 0;                     // raised by what makes results of a running step stale
+  std::int32_t n_reached = 0;   // most tokens that ever had KV since birth or truncation
+  std::int32_t n_computed = 0;  // tokens computed for the first time since the last generation began to sample
+  std::int32_t n_frozen = 0;    // its first tokens, whose blocks are evicted last
+  std::uint32_t epoch = 0;      // raised by what makes results of a running step stale
   std::uint64_t last_used = 0;
-  WorkClass work = WorkClass::background;      // of the pending append
-  std::uint64_t arrival = 0;                   // order of its pending work
-  bool dropped = false;                        // its KV was taken while it was idle; rebuilt when asked for
-  bool resident_wanted = false;                // somebody waits until all tokens but the last have KV
-  bool planned = false;                        // part of the step being planned
-  std::shared_ptr<Generation> generation;      // the running one
+  WorkClass work = WorkClass::background;  // of the pending append
+  std::uint64_t arrival = 0;               // order of its pending work
+  bool dropped = false;                    // its KV was taken while it was idle; rebuilt when asked for
+  bool resident_wanted = false;            // somebody waits until all tokens but the last have KV
+  bool planned = false;                    // part of the step being planned
+  std::shared_ptr<Generation> generation;  // the running one
 
   [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
   // Tokens that still need KV: all but the last, and the last too where its logits are wanted.
@@ -71,7 +71,9 @@ class SequenceCache {
   void check_integrity(const std::vector<const Sequence*>& sequences) const;
 
  private:
-  [[nodiscard]] std::int32_t n_blocks_for(std::int32_t n_tokens) const noexcept { return (n_tokens + block_size_ - 1) / block_size_; }
+  [[nodiscard]] std::int32_t n_blocks_for(std::int32_t n_tokens) const noexcept {
+    return (n_tokens + block_size_ - 1) / block_size_;
+  }
   [[nodiscard]] std::span<const std::int32_t> block_ids(const Sequence& sequence, std::size_t block) const noexcept;
   [[nodiscard]] cache::PrefixIndex::Node last_node(const Sequence& sequence) const noexcept;
   [[nodiscard]] std::optional<std::int32_t> try_take();

@@ -37,9 +37,9 @@ struct TokenEvent {  // one generated token
   Usage usage;        // where finish is not none
 };
 
-struct Events {                        // of one step
+struct Events {  // of one step
   std::vector<TokenEvent> tokens;
-  std::vector<SequenceId> resident;    // whose tokens all have KV now (the last may lack it)
+  std::vector<SequenceId> resident;  // whose tokens all have KV now (the last may lack it)
 };
 
 struct Stats {

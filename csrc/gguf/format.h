@@ -50,8 +50,9 @@ constexpr std::size_t min_bytes(ValueType type) noexcept {
 }
 
 constexpr std::string_view type_name(ValueType type) noexcept {
-  constexpr std::string_view names[kValueTypes] = {"uint8",   "int8", "uint16", "int16", "uint32", "int32",  "float32",
-                                                   "boolean", "string", "array", "uint64", "int64", "float64"};
+  constexpr std::string_view names[kValueTypes] = {"uint8",  "int8",    "uint16",  "int16",  "uint32",
+                                                   "int32",  "float32", "boolean", "string", "array",
+                                                   "uint64", "int64",   "float64"};
   return names[static_cast<std::uint32_t>(type)];
 }
 
@@ -61,11 +62,11 @@ inline constexpr std::size_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
 // The name of a tensor type that exists, whether or not this version reads it; empty for an unknown number.
 constexpr std::string_view tensor_type_name(std::uint32_t type) noexcept {
-  constexpr std::string_view names[] = {
-      "F32",     "F16",     "Q4_0",   "Q4_1",   "",        "",       "Q5_0",    "Q5_1",  "Q8_0",  "Q8_1", "Q2_K",
-      "Q3_K",    "Q4_K",    "Q5_K",   "Q6_K",   "Q8_K",    "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S",
-      "IQ2_S",   "IQ4_XS",  "I8",     "I16",    "I32",     "I64",    "F64",     "IQ1_M", "BF16",  "",     "",
-      "",        "TQ1_0",   "TQ2_0",  "",       "",        "",       "MXFP4"};
+  constexpr std::string_view names[] = {"F32",     "F16",    "Q4_0",    "Q4_1",  "",       "",      "Q5_0",  "Q5_1",
+                                        "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+                                        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+                                        "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16",  "",
+                                        "",        "",       "TQ1_0",   "TQ2_0", "",       "",      "",      "MXFP4"};
   return type < sizeof(names) / sizeof(names[0]) ? names[type] : std::string_view{};
 }
 

@@ -101,8 +101,8 @@ struct Decode<std::vector<T>> {
   static std::vector<T> from(std::string_view key, const Value& value) {
     const std::string wanted = std::is_floating_point_v<T> ? "array of floats" : "array of integers";
     const bool is_float = value.element == ValueType::float32 || value.element == ValueType::float64;
-    const bool is_other = value.element == ValueType::string || value.element == ValueType::array ||
-                          value.element == ValueType::boolean;
+    const bool is_other =
+        value.element == ValueType::string || value.element == ValueType::array || value.element == ValueType::boolean;
     if (value.type != ValueType::array || is_other || is_float != std::is_floating_point_v<T>) {
       throw_type(key, value, wanted);
     }

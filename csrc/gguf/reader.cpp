@@ -128,8 +128,9 @@ void check_disjoint(std::span<const TensorInfo> tensors) {
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::uint64_t end = order[i - 1]->offset + order[i - 1]->bytes.size();
     if (end > order[i]->offset) {
-      throw_corrupt("tensor " + quoted(order[i - 1]->name) + " ends at byte " + std::to_string(end) + ", inside tensor " +
-                    quoted(order[i]->name) + ", which begins at " + std::to_string(order[i]->offset));
+      throw_corrupt("tensor " + quoted(order[i - 1]->name) + " ends at byte " + std::to_string(end) +
+                    ", inside tensor " + quoted(order[i]->name) + ", which begins at " +
+                    std::to_string(order[i]->offset));
     }
   }
 }
@@ -140,8 +141,8 @@ tensor::DType TensorInfo::dtype() const {
   if (!tensor::dtype_info(type)) {
     const auto known = tensor_type_name(type);
     throw_unsupported("tensor " + quoted(name) + " has type " +
-                      (known.empty() ? std::to_string(type) : std::string(known)) + ", supported: " +
-                      std::string(tensor::kSupportedDTypes));
+                      (known.empty() ? std::to_string(type) : std::string(known)) +
+                      ", supported: " + std::string(tensor::kSupportedDTypes));
   }
   return static_cast<tensor::DType>(type);
 }
@@ -185,9 +186,9 @@ GgufFile::GgufFile(const std::string& path) : file_(path) {
 }
 
 const TensorInfo* GgufFile::find(std::string_view name) const noexcept {
-  const auto it = std::lower_bound(by_name_.begin(), by_name_.end(), name, [&](std::uint32_t i, std::string_view wanted) {
-    return contents_.tensors[i].name < wanted;
-  });
+  const auto it =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                       [&](std::uint32_t i, std::string_view wanted) { return contents_.tensors[i].name < wanted; });
   if (it == by_name_.end() || contents_.tensors[*it].name != name) return nullptr;
   return &contents_.tensors[*it];
 }

@@ -22,7 +22,7 @@ struct TensorInfo {
   std::uint64_t offset = 0;          // of its first byte, from the start of the file
   std::span<const std::byte> bytes;  // empty for a type that this version cannot read
 
-  [[nodiscard]] tensor::DType dtype() const;          // throws unsupported
+  [[nodiscard]] tensor::DType dtype() const;            // throws unsupported
   [[nodiscard]] std::uint64_t n_rows() const noexcept;  // product of dims[1..]
 };
 

@@ -10,12 +10,12 @@
 
 namespace kvtape::kernels {
 
-static constexpr size_t kBlockLen = 32;        // elements of a quantised block, of weights and of activations
-static constexpr size_t kTileRows = 16;        // output rows side by side in a packed weight tile
-static constexpr size_t kChains = 4;           // float chains of a quantised row, joined ((c0 + c1) + c2) + c3
-static constexpr size_t kReduceLanes = 16;     // lanes of sums over a whole row (norms, softmax over the vocabulary)
-static constexpr size_t kPartitionLen = 128;   // positions of an attention partition, aligned to absolute position
-static constexpr size_t kPartitionGroup = 8;   // partitions folded ascending before the groups are
+static constexpr size_t kBlockLen = 32;       // elements of a quantised block, of weights and of activations
+static constexpr size_t kTileRows = 16;       // output rows side by side in a packed weight tile
+static constexpr size_t kChains = 4;          // float chains of a quantised row, joined ((c0 + c1) + c2) + c3
+static constexpr size_t kReduceLanes = 16;    // lanes of sums over a whole row (norms, softmax over the vocabulary)
+static constexpr size_t kPartitionLen = 128;  // positions of an attention partition, aligned to absolute position
+static constexpr size_t kPartitionGroup = 8;  // partitions folded ascending before the groups are
 
 // First block of chain c of a row of n_blocks blocks; chain c ends where chain c + 1 begins.
 static inline size_t chain_begin(size_t c, size_t n_blocks) { return c * n_blocks / kChains; }

@@ -27,8 +27,8 @@ struct Workspace {
   base::AlignedBuffer<float> logits;    // [n_wants, vocab_size]
   ops::ActivationBuffer activations;
   ops::AttentionScratch attention;
-  std::vector<std::int32_t> positions;          // [T]
-  std::vector<ops::AttentionSpan> spans;        // [n_rows]
+  std::vector<std::int32_t> positions;    // [T]
+  std::vector<ops::AttentionSpan> spans;  // [n_rows]
 
   void prepare(const Config& config, const Batch& batch);
 };
@@ -52,7 +52,7 @@ class Architecture {
 struct Model {
   Config config;
   std::unique_ptr<const Architecture> architecture;
-  std::size_t n_bytes = 0;   // of the file's tensors
+  std::size_t n_bytes = 0;  // of the file's tensors
   std::size_t n_params = 0;
 };
 

@@ -18,8 +18,8 @@ constexpr std::uint32_t kMaxSize = 1u << 24;
 
 std::int32_t checked(const std::string& key, std::uint64_t value) {
   if (value == 0 || value > kMaxSize) {
-    throw Error(ErrorCode::corrupt_file, "model: key '" + key + "' is " + std::to_string(value) + ", wanted 1 to " +
-                                             std::to_string(kMaxSize));
+    throw Error(ErrorCode::corrupt_file,
+                "model: key '" + key + "' is " + std::to_string(value) + ", wanted 1 to " + std::to_string(kMaxSize));
   }
   return static_cast<std::int32_t>(value);
 }
@@ -33,12 +33,14 @@ void read_rope(const gguf::GgufFile& file, const std::string& prefix, Config& co
   const auto rotated = keys.find<std::uint32_t>(prefix + "rope.dimension_count").value_or(config.head_dim);
   if (static_cast<std::int32_t>(rotated) != config.head_dim) {
     throw Error(ErrorCode::unsupported, "model: rope turns " + std::to_string(rotated) + " of " +
-                                            std::to_string(config.head_dim) + " dimensions of a head; only whole heads are supported");
+                                            std::to_string(config.head_dim) +
+                                            " dimensions of a head; only whole heads are supported");
   }
   const auto scaling = keys.find<std::string_view>(prefix + "rope.scaling.type").value_or("none");
   if (scaling == "linear") {
     const double factor = keys.require<float>(prefix + "rope.scaling.factor");
-    if (!(factor > 0)) throw Error(ErrorCode::corrupt_file, "model: key '" + prefix + "rope.scaling.factor' is not positive");
+    if (!(factor > 0))
+      throw Error(ErrorCode::corrupt_file, "model: key '" + prefix + "rope.scaling.factor' is not positive");
     config.rope_freq_scale = 1.0 / factor;
   } else if (scaling != "none") {
     throw Error(ErrorCode::unsupported, "model: rope scaling '" + std::string(scaling) + "'; supported: none, linear");
@@ -46,7 +48,8 @@ void read_rope(const gguf::GgufFile& file, const std::string& prefix, Config& co
   if (const auto* factors = file.find("rope_freqs.weight")) {
     const auto n = static_cast<std::size_t>(config.head_dim / 2);
     if (factors->dtype() != tensor::DType::f32 || factors->bytes.size() != n * sizeof(float)) {
-      throw Error(ErrorCode::corrupt_file, "model: tensor 'rope_freqs.weight' is not " + std::to_string(n) + " values of F32");
+      throw Error(ErrorCode::corrupt_file,
+                  "model: tensor 'rope_freqs.weight' is not " + std::to_string(n) + " values of F32");
     }
     config.rope_freq_factors.resize(n);
     std::memcpy(config.rope_freq_factors.data(), factors->bytes.data(), factors->bytes.size());
@@ -60,7 +63,9 @@ Config Config::from_gguf(const gguf::GgufFile& file) {
   Config config;
   config.architecture = keys.require<std::string_view>("general.architecture");
   const std::string prefix = config.architecture + ".";
-  const auto size = [&](const char* name) { return checked(prefix + name, keys.require<std::uint64_t>(prefix + name)); };
+  const auto size = [&](const char* name) {
+    return checked(prefix + name, keys.require<std::uint64_t>(prefix + name));
+  };
 
   config.n_layers = size("block_count");
   config.dim = size("embedding_length");
@@ -80,20 +85,22 @@ Config Config::from_gguf(const gguf::GgufFile& file) {
   }
   if (const auto value_length = keys.find<std::uint32_t>(prefix + "attention.value_length").value_or(config.head_dim);
       static_cast<std::int32_t>(value_length) != config.head_dim) {
-    throw Error(ErrorCode::unsupported, "model: values of " + std::to_string(value_length) + " dimensions beside keys of " +
-                                            std::to_string(config.head_dim) + "; only equal ones are supported");
+    throw Error(ErrorCode::unsupported, "model: values of " + std::to_string(value_length) +
+                                            " dimensions beside keys of " + std::to_string(config.head_dim) +
+                                            "; only equal ones are supported");
   }
   if (config.n_heads % config.n_kv_heads != 0) {
     throw Error(ErrorCode::corrupt_file, "model: " + std::to_string(config.n_heads) + " heads do not share " +
                                              std::to_string(config.n_kv_heads) + " KV heads evenly");
   }
   if (config.head_dim % 8 != 0 || config.head_dim > 256) {
-    throw Error(ErrorCode::unsupported, "model: head dimension " + std::to_string(config.head_dim) +
-                                            "; supported: multiples of 8 up to 256");
+    throw Error(ErrorCode::unsupported,
+                "model: head dimension " + std::to_string(config.head_dim) + "; supported: multiples of 8 up to 256");
   }
   config.norm_eps = keys.require<float>(prefix + "attention.layer_norm_rms_epsilon");
   if (!(config.norm_eps >= 0) || !std::isfinite(config.norm_eps)) {
-    throw Error(ErrorCode::corrupt_file, "model: key '" + prefix + "attention.layer_norm_rms_epsilon' is not a number from 0");
+    throw Error(ErrorCode::corrupt_file,
+                "model: key '" + prefix + "attention.layer_norm_rms_epsilon' is not a number from 0");
   }
   config.vocab_size = checked("rows of tensor 'token_embd.weight'", file.require("token_embd.weight").n_rows());
   read_rope(file, prefix, config);
@@ -105,7 +112,8 @@ RopeTables::RopeTables(const Config& config, std::int32_t n_ctx) {
   cos.resize(static_cast<std::size_t>(n_ctx) * half);
   sin.resize(cos.size());
   for (std::size_t i = 0; i < half; ++i) {
-    double frequency = std::pow(config.rope_freq_base, -2.0 * static_cast<double>(i) / config.head_dim) * config.rope_freq_scale;
+    double frequency =
+        std::pow(config.rope_freq_base, -2.0 * static_cast<double>(i) / config.head_dim) * config.rope_freq_scale;
     if (!config.rope_freq_factors.empty()) frequency /= static_cast<double>(config.rope_freq_factors[i]);
     for (std::size_t position = 0; position < static_cast<std::size_t>(n_ctx); ++position) {
       const double angle = static_cast<double>(position) * frequency;

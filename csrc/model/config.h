@@ -16,8 +16,8 @@ struct Config {
   std::int32_t n_ctx_train = 0;
   float norm_eps = 0;
   double rope_freq_base = 10000.0;
-  double rope_freq_scale = 1.0;             // linear scaling divides positions by its factor
-  std::vector<float> rope_freq_factors;     // [head_dim / 2] divisors of the frequencies (Llama 3.1), or empty
+  double rope_freq_scale = 1.0;          // linear scaling divides positions by its factor
+  std::vector<float> rope_freq_factors;  // [head_dim / 2] divisors of the frequencies (Llama 3.1), or empty
 
   // Throws corrupt_file where a key or tensor is missing or absurd, unsupported where a setting is not known here.
   static Config from_gguf(const gguf::GgufFile& file);

@@ -32,7 +32,9 @@ CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTa
       n_ctx_(options.n_ctx),
       n_threads_(options.n_threads),
       rope_(model_->config, options.n_ctx),
-      kv_{.layout = layout_of(model_->config), .data = nullptr, .n_blocks = options.kv_bytes / block_bytes(model_->config)} {
+      kv_{.layout = layout_of(model_->config),
+          .data = nullptr,
+          .n_blocks = options.kv_bytes / block_bytes(model_->config)} {
   if (options.kv_bytes < kv_bytes_for(model_->config, options.n_ctx)) {
     throw base::Error(base::ErrorCode::invalid_argument,
                       "cpu runner: " + std::to_string(options.kv_bytes) + " bytes of KV memory for a context of " +
@@ -53,7 +55,8 @@ std::span<const float> CpuRunner::forward(const Batch& batch) {
 void CpuRunner::copy_blocks(std::span<const BlockPair> pairs) {
   const std::size_t n = kv_.layout.block_elems();
   for (const auto [from, to] : pairs) {
-    std::memcpy(kv_.data + static_cast<std::size_t>(to) * n, kv_.data + static_cast<std::size_t>(from) * n, n * sizeof(std::uint16_t));
+    std::memcpy(kv_.data + static_cast<std::size_t>(to) * n, kv_.data + static_cast<std::size_t>(from) * n,
+                n * sizeof(std::uint16_t));
   }
 }
 

@@ -67,7 +67,8 @@ class Llama final : public Architecture {
               std::initializer_list<const ops::PackedWeights*> readers) const {
     const std::size_t dim = weight.size();
     const bool quantize = std::ranges::any_of(readers, [](const auto* reader) { return reader->quantized(); });
-    ops::rms_norm(args.lease, args.kernel, {w.x.data(), n_rows * dim}, weight, {w.h.data(), n_rows * dim}, config_.norm_eps);
+    ops::rms_norm(args.lease, args.kernel, {w.x.data(), n_rows * dim}, weight, {w.h.data(), n_rows * dim},
+                  config_.norm_eps);
     w.activations.set(args.lease, args.kernel, w.h.data(), dim, n_rows, dim, quantize);
   }
 

@@ -8,17 +8,17 @@
 
 namespace kvtape::model {
 
-struct RowSpan {                          // one sequence in this step
-  std::int32_t first, n_tokens;           // its tokens in Batch.tokens
-  std::int32_t position;                  // absolute position of the first of them; all before it have KV
-  std::span<const std::int32_t> blocks;   // block table, covering position + n_tokens
-  std::int32_t group, shared_len;         // spans of a group hold the same blocks for their first shared_len positions
+struct RowSpan {                         // one sequence in this step
+  std::int32_t first, n_tokens;          // its tokens in Batch.tokens
+  std::int32_t position;                 // absolute position of the first of them; all before it have KV
+  std::span<const std::int32_t> blocks;  // block table, covering position + n_tokens
+  std::int32_t group, shared_len;        // spans of a group hold the same blocks for their first shared_len positions
 };
 
 struct Batch {
-  std::span<const std::int32_t> tokens;   // [n_tokens], every span's in turn
+  std::span<const std::int32_t> tokens;  // [n_tokens], every span's in turn
   std::span<const RowSpan> rows;
-  std::span<const std::int32_t> wants;    // indices into tokens, ascending: whose logits are wanted
+  std::span<const std::int32_t> wants;  // indices into tokens, ascending: whose logits are wanted
 };
 
 struct BlockPair {

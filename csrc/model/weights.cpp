@@ -12,7 +12,8 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-const gguf::TensorInfo& require(const gguf::GgufFile& file, const std::string& name, std::vector<std::uint64_t> wanted) {
+const gguf::TensorInfo& require(const gguf::GgufFile& file, const std::string& name,
+                                std::vector<std::uint64_t> wanted) {
   const auto& tensor = file.require(name);
   auto dims = tensor.dims;
   while (dims.size() > wanted.size() && dims.back() == 1) dims.pop_back();  // writers may pad with ones
@@ -22,15 +23,16 @@ const gguf::TensorInfo& require(const gguf::GgufFile& file, const std::string& n
       for (const auto size : sizes) text += (text.empty() ? "" : " x ") + std::to_string(size);
       return text;
     };
-    throw Error(ErrorCode::corrupt_file, "model: tensor '" + name + "' is " + words(tensor.dims) + ", wanted " + words(wanted));
+    throw Error(ErrorCode::corrupt_file,
+                "model: tensor '" + name + "' is " + words(tensor.dims) + ", wanted " + words(wanted));
   }
   return tensor;
 }
 
 }  // namespace
 
-ops::PackedWeights load_matrix(ops::Lease& lease, const gguf::GgufFile& file, const std::string& name, std::size_t n_rows,
-                               std::size_t n_cols) {
+ops::PackedWeights load_matrix(ops::Lease& lease, const gguf::GgufFile& file, const std::string& name,
+                               std::size_t n_rows, std::size_t n_cols) {
   const auto& tensor = require(file, name, {n_cols, n_rows});
   return ops::pack(lease, tensor.dtype(), n_rows, n_cols, tensor.bytes);
 }
@@ -51,7 +53,8 @@ std::vector<float> load_vector(const gguf::GgufFile& file, const std::string& na
     case tensor::DType::bf16: convert(tensor::bf16_to_f32); break;
     default:
       throw Error(ErrorCode::unsupported, "model: vector '" + name + "' has type " +
-                                              std::string(tensor::info(tensor.dtype()).name) + ", wanted F32, F16 or BF16");
+                                              std::string(tensor::info(tensor.dtype()).name) +
+                                              ", wanted F32, F16 or BF16");
   }
   return values;
 }

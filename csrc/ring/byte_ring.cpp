@@ -37,9 +37,9 @@ std::size_t BasicByteRing<Order>::room_bytes() noexcept {
 template <class Order>
 bool BasicByteRing<Order>::try_push(std::span<const std::byte> record) {
   if (record.size() > max_record_bytes()) {
-    throw base::Error(base::ErrorCode::invalid_argument,
-                      "byte ring: record of " + std::to_string(record.size()) + " bytes, at most " +
-                          std::to_string(max_record_bytes()) + " fit");
+    throw base::Error(base::ErrorCode::invalid_argument, "byte ring: record of " + std::to_string(record.size()) +
+                                                             " bytes, at most " + std::to_string(max_record_bytes()) +
+                                                             " fit");
   }
   const std::size_t n_words = 1 + words_for(record.size());
   if (free_words() < n_words) indices_.refresh_head();

@@ -25,7 +25,7 @@ class BasicByteRing {
 
   [[nodiscard]] std::size_t capacity_bytes() const noexcept { return words_.n_slots() * kWordBytes; }
   [[nodiscard]] std::size_t max_record_bytes() const noexcept { return capacity_bytes() - kWordBytes; }
-  [[nodiscard]] std::size_t used_bytes() const noexcept;  // lengths and padding included
+  [[nodiscard]] std::size_t used_bytes() const noexcept;                            // lengths and padding included
   [[nodiscard]] Counters counters() const noexcept { return indices_.counters(); }  // in records
 
   // Producer: bytes of storage free right now; a record of n bytes takes 8 + n, rounded up to 8.
@@ -40,7 +40,9 @@ class BasicByteRing {
 
  private:
   [[nodiscard]] std::uint64_t length_at(std::uint64_t index) const noexcept;
-  [[nodiscard]] std::size_t free_words() const noexcept { return words_.n_slots() - (indices_.tail() - indices_.known_head()); }
+  [[nodiscard]] std::size_t free_words() const noexcept {
+    return words_.n_slots() - (indices_.tail() - indices_.known_head());
+  }
 
   Indices<Order> indices_;  // in words
   Overflow overflow_;

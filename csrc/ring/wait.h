@@ -47,7 +47,8 @@ class Doorbell {
  private:
   static constexpr int kSpinsFirst = 64;  // about a microsecond: what is just arriving is not worth a system call
 
-  std::atomic<std::uint32_t> rings_{0};  // sequentially consistent: either the sleeper sees the ring or the bell the sleeper
+  std::atomic<std::uint32_t> rings_{
+      0};  // sequentially consistent: either the sleeper sees the ring or the bell the sleeper
 };
 
 }  // namespace kvtape::ring

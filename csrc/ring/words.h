@@ -25,7 +25,8 @@ constexpr std::size_t words_for(std::size_t n_bytes) noexcept {
 class Words {
  public:
   Words(std::size_t n_slots, std::size_t words_per_slot)
-      : words_(std::make_unique<std::atomic<std::uint64_t>[]>(n_slots * words_per_slot)), mask_(n_slots - 1),
+      : words_(std::make_unique<std::atomic<std::uint64_t>[]>(n_slots * words_per_slot)),
+        mask_(n_slots - 1),
         slot_words_(words_per_slot) {}
 
   [[nodiscard]] std::size_t n_slots() const noexcept { return mask_ + 1; }
@@ -49,18 +50,19 @@ class Words {
   }
 
   void read(std::uint64_t index, std::span<std::byte> bytes) const noexcept {
-    each_run(index, bytes.size(), [&](const std::atomic<std::uint64_t>* words, std::size_t offset, std::size_t n_bytes) {
-      std::byte* to = bytes.data() + offset;
-      std::size_t i = 0;
-      for (; i < n_bytes / kWordBytes; ++i) {
-        const std::uint64_t word = words[i].load(std::memory_order_relaxed);
-        std::memcpy(to + i * kWordBytes, &word, kWordBytes);
-      }
-      if (const std::size_t rest = n_bytes % kWordBytes; rest != 0) {
-        const std::uint64_t word = words[i].load(std::memory_order_relaxed);
-        std::memcpy(to + i * kWordBytes, &word, rest);
-      }
-    });
+    each_run(index, bytes.size(),
+             [&](const std::atomic<std::uint64_t>* words, std::size_t offset, std::size_t n_bytes) {
+               std::byte* to = bytes.data() + offset;
+               std::size_t i = 0;
+               for (; i < n_bytes / kWordBytes; ++i) {
+                 const std::uint64_t word = words[i].load(std::memory_order_relaxed);
+                 std::memcpy(to + i * kWordBytes, &word, kWordBytes);
+               }
+               if (const std::size_t rest = n_bytes % kWordBytes; rest != 0) {
+                 const std::uint64_t word = words[i].load(std::memory_order_relaxed);
+                 std::memcpy(to + i * kWordBytes, &word, rest);
+               }
+             });
   }
 
  private:
@@ -83,9 +85,11 @@ class Words {
 // Checks a capacity: a power of two from 1 up, and no more than 2^40 bytes of storage.
 inline void check_capacity(const char* what, std::size_t capacity, std::size_t bytes_each) {
   constexpr std::size_t kMaxBytes = std::size_t{1} << 40;
-  if (!std::has_single_bit(capacity) || bytes_each == 0 || bytes_each > kMaxBytes || capacity > kMaxBytes / bytes_each) {
+  if (!std::has_single_bit(capacity) || bytes_each == 0 || bytes_each > kMaxBytes ||
+      capacity > kMaxBytes / bytes_each) {
     throw base::Error(base::ErrorCode::invalid_argument,
-                      std::string(what) + ": capacity must be a power of two and the storage 1 B to 1 TiB, found capacity " +
+                      std::string(what) +
+                          ": capacity must be a power of two and the storage 1 B to 1 TiB, found capacity " +
                           std::to_string(capacity) + " of " + std::to_string(bytes_each) + " bytes each");
   }
 }

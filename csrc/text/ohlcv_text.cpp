@@ -15,7 +15,8 @@ constexpr std::int64_t kDay = 86400;
 std::int64_t floor_div(std::int64_t a, std::int64_t b) noexcept { return a / b - (a % b < 0); }
 
 bool is_weekend(std::int64_t timestamp) noexcept {
-  const std::int64_t weekday = floor_div(timestamp, kDay) - 7 * floor_div(floor_div(timestamp, kDay), 7);  // 0: Thursday
+  const std::int64_t weekday =
+      floor_div(timestamp, kDay) - 7 * floor_div(floor_div(timestamp, kDay), 7);  // 0: Thursday
   return weekday == 2 || weekday == 3;
 }
 
@@ -120,8 +121,9 @@ void OhlcvText::add_symbol(OhlcvScale scale) {
   const auto positive = [](double unit) { return std::isfinite(unit) && unit > 0; };
   if (!positive(scale.price_unit) || !positive(scale.volume_unit) || scale.interval.value_or(1) <= 0) {
     throw base::Error(base::ErrorCode::invalid_argument,
-                      "ohlcv: units and interval of " + scale.symbol + " must be positive, found " + std::to_string(scale.price_unit) +
-                          ", " + std::to_string(scale.volume_unit) + ", " + std::to_string(scale.interval.value_or(1)));
+                      "ohlcv: units and interval of " + scale.symbol + " must be positive, found " +
+                          std::to_string(scale.price_unit) + ", " + std::to_string(scale.volume_unit) + ", " +
+                          std::to_string(scale.interval.value_or(1)));
   }
   const RowClock clock(scale.interval, scale.weekdays_only);
   symbols_.push_back({.scale = std::move(scale), .clock = clock, .introduced = symbols_.empty()});
@@ -131,7 +133,9 @@ std::string OhlcvText::header() const {
   if (symbols_.empty()) throw base::Error(base::ErrorCode::invalid_argument, "ohlcv: a header needs a first symbol");
   const OhlcvScale& first = symbols_.front().scale;
   if (style_ == RowStyle::plain) return first.symbol + " candles, one a line: time,open,high,low,close,volume\n";
-  std::string text = "Candles, one a line: close, then open, high, low relative to it, then volume; @ gives the time where it jumps.\n";
+  std::string text =
+      "Candles, one a line: close, then open, high, low relative to it, then volume; @ gives the time where it "
+      "jumps.\n";
   append_scale(text, first);
   return text;
 }
@@ -140,7 +144,8 @@ RenderedRows OhlcvText::render(std::span<const OhlcvRow> rows) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].symbol < symbols_.size()) continue;
     throw base::Error(base::ErrorCode::invalid_argument, "ohlcv: row " + std::to_string(i) + " has symbol index " +
-                                                             std::to_string(rows[i].symbol) + " of " + std::to_string(symbols_.size()));
+                                                             std::to_string(rows[i].symbol) + " of " +
+                                                             std::to_string(symbols_.size()));
   }
   RenderedRows out;
   out.text.reserve(rows.size() * 48);

@@ -34,9 +34,9 @@ enum class RowStyle { compact, plain };
 
 struct OhlcvScale {
   std::string symbol;
-  double price_unit = 1, volume_unit = 1;      // compact only
-  std::optional<std::int64_t> interval = {};   // seconds between rows
-  bool weekdays_only = false;                  // with an interval of a day
+  double price_unit = 1, volume_unit = 1;     // compact only
+  std::optional<std::int64_t> interval = {};  // seconds between rows
+  bool weekdays_only = false;                 // with an interval of a day
 };
 
 struct RenderedRows {
@@ -47,7 +47,8 @@ struct RenderedRows {
 // The clock of one symbol, as the reader of the text also keeps it.
 class RowClock {
  public:
-  RowClock(std::optional<std::int64_t> interval, bool weekdays_only) : interval_(interval), weekdays_only_(weekdays_only) {}
+  RowClock(std::optional<std::int64_t> interval, bool weekdays_only)
+      : interval_(interval), weekdays_only_(weekdays_only) {}
 
   [[nodiscard]] std::optional<std::int64_t> expected() const noexcept;
   void saw_expected(std::int64_t timestamp) noexcept;

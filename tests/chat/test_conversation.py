@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from kvtape.chat.conversation import Framing, begin_turn, encode_chat, open_chat, rewrite
+from kvtape.chat.template import template_of
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, InvalidRequest
 from kvtape.types import FinishReason, SamplingParams
@@ -104,7 +105,9 @@ class Template:
 
 
 @pytest.fixture
-def frame(engine):
+def frame(engine, monkeypatch):
+    monkeypatch.setattr("kvtape.chat.conversation.template_of", lambda model: model.chat_template)
+
     def make(template, prompt):
         model = SimpleNamespace(chat_template=template, tokenizer=engine.model.tokenizer)
         return Framing(model, prompt, now=7.0)
@@ -132,10 +135,10 @@ def test_framing_is_raw_without_template_or_system_prompt(engine, frame, templat
     assert decode(framing.encode_question("why?")) == "why?"
 
 
-def test_raw_text_has_no_special_tokens_and_templates_do(engine):
+def test_raw_text_has_no_special_tokens_and_templates_do(engine, frame):
     special = engine.model.tokenizer.special_tokens["<|im_start|>"]
-    assert special in Framing(engine.model, "be brief", now=0).head_ids
-    raw = Framing(SimpleNamespace(chat_template=None, tokenizer=engine.model.tokenizer), "<|im_start|>", now=0)
+    assert special in frame(template_of(engine.model), "be brief").head_ids
+    raw = frame(None, "<|im_start|>")
     assert special not in raw.head_ids
     assert special not in raw.encode_question("<|im_start|>")
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from kvtape.cli import main
 from kvtape.data import load_candles
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from kvtape import Engine, FinishReason, SamplingParams
 from kvtape.engine.core import parse_memory
 from kvtape.errors import Conflict, ContextOverflow, EngineFailed, InvalidRequest, NotFound
@@ -191,7 +192,9 @@ def test_more_sequences_than_memory_holds(tiny_model: Path) -> None:
             events = list(sequence.generate(max_tokens=4, ignore_eos=True, logprobs=True))
             ids = np.array(prompt + [e.token_id for e in events[:-1]], dtype=np.int32)
             rows = small.model.forward_logits(ids)[len(prompt) - 1 :]
-            assert [e.logprob for e in events] == [log_softmax(row)[e.token_id] for e, row in zip(events, rows, strict=True)]
+            assert [e.logprob for e in events] == [
+                log_softmax(row)[e.token_id] for e, row in zip(events, rows, strict=True)
+            ]
         assert small.stats().sequences_dropped + small.stats().preemptions > 0
         small.core.native.check_integrity()
 
@@ -270,7 +273,8 @@ def test_isa_is_checked(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "n_bytes"), [(123, 123), ("123", 123), ("1k", 1024), ("512MiB", 512 << 20), ("2 gb", 2 << 30), ("0.5G", 1 << 29)]
+    ("text", "n_bytes"),
+    [(123, 123), ("123", 123), ("1k", 1024), ("512MiB", 512 << 20), ("2 gb", 2 << 30), ("0.5G", 1 << 29)],
 )
 def test_parse_memory(text: int | str, n_bytes: int) -> None:
     assert parse_memory(text) == n_bytes

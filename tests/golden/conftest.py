@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kvtape.model.load import Model, load
 
 GOLDEN = Path(__file__).parent

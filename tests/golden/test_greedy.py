@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from kvtape.model.load import Model
 
 pytestmark = pytest.mark.model

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from kvtape.model.load import Model
 
 pytestmark = pytest.mark.model

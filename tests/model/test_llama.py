@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kvtape.model.load import Model, load
 
+from kvtape.model.load import Model, load
 from tests.reference.llama import LlamaReference
 from tests.reference.tiny_model import WEIGHT_TYPES
 
@@ -45,7 +45,7 @@ class Int8Product:
         self.weights = weights
 
     @property
-    def T(self) -> Int8Product:  # noqa: N802 (numpy's name)
+    def T(self) -> Int8Product:
         return self
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
@@ -58,7 +58,9 @@ class Int8Product:
 
 
 @pytest.mark.parametrize("weights", ["q8_0", "q4_0", "q4_1"])
-def test_quantised_weights_err_as_int8_must(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+def test_quantised_weights_err_as_int8_must(
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
+) -> None:
     path = make_tiny_model(weights=weights)
     reference = LlamaReference(path)
     exact = reference.forward(ids)
@@ -80,10 +82,15 @@ def test_bits_do_not_depend_on_how_the_work_is_cut(
     model = load(make_tiny_model(**SHAPES[shape]))
     whole = model.forward_logits(ids, chunk=N_TOKENS, isa="ref").tobytes()
     for chunk, n_threads in [(N_TOKENS, 1), (N_TOKENS, 2), (1, 1), (31, 2), (128, 1)]:
-        assert model.forward_logits(ids, chunk=chunk, isa=isa, n_threads=n_threads).tobytes() == whole, (chunk, n_threads)
+        assert model.forward_logits(ids, chunk=chunk, isa=isa, n_threads=n_threads).tobytes() == whole, (
+            chunk,
+            n_threads,
+        )
 
 
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)
-def test_later_tokens_change_nothing_before_them(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
+def test_later_tokens_change_nothing_before_them(
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
+) -> None:
     model: Model = load(make_tiny_model(weights=weights))
     assert model.forward_logits(ids[:77]).tobytes() == model.forward_logits(ids)[:77].tobytes()

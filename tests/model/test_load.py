@@ -8,9 +8,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+
 from kvtape.errors import InvalidRequest, ModelError, NotFound
 from kvtape.model.load import load
-
 from tests.reference.tiny_model import TinySpec, write_tiny_model
 
 
@@ -20,7 +20,8 @@ def test_says_what_it_is(tiny_model: Path) -> None:
     assert (model.core.n_layers, model.core.n_heads, model.core.n_kv_heads, model.core.head_dim) == (2, 6, 3, 16)
     assert (model.core.dim, model.core.ffn_dim, model.n_ctx_train) == (96, 160, 512)
     assert model.n_vocab == model.tokenizer.n_vocab
-    assert model.chat_template is not None
+    assert model.template_source is not None
+    assert (model.bos_text, model.eos_text) == ("<|im_start|>", "<|im_end|>")
     assert model.n_params > model.n_vocab * 96
     assert model.size_bytes < tiny_model.stat().st_size
 
@@ -60,7 +61,10 @@ REFUSALS = {
     "heads": (lambda w: value(w, "llama.attention.head_count", 4), r"4 heads do not share 3 KV heads"),
     "no layers": (lambda w: value(w, "llama.block_count", 0), "llama.block_count' is 0"),
     "more layers": (lambda w: value(w, "llama.block_count", 3), r"blk\.2\."),
-    "feed-forward width": (lambda w: value(w, "llama.feed_forward_length", 192), r"ffn_gate.*96 x 160, wanted 96 x 192"),
+    "feed-forward width": (
+        lambda w: value(w, "llama.feed_forward_length", 192),
+        r"ffn_gate.*96 x 160, wanted 96 x 192",
+    ),
     "rope dimensions": (lambda w: value(w, "llama.rope.dimension_count", 8), "rope turns 8 of 16"),
     "rope base": (lambda w: value(w, "llama.rope.freq_base", -1.0), "rope.freq_base"),
     "epsilon": (lambda w: value(w, "llama.attention.layer_norm_rms_epsilon", float("nan")), "layer_norm_rms_epsilon"),

@@ -14,13 +14,13 @@ inline int failures() {
 
 }  // namespace kvtape::test
 
-#define CHECK(condition, ...)                                                    \
-  do {                                                                           \
-    ++kvtape::test::n_checked;                                                   \
-    if (!(condition)) {                                                          \
-      ++kvtape::test::n_failed;                                                  \
-      std::printf("%s:%d: %s is false ", __FILE__, __LINE__, #condition);        \
-      __VA_OPT__(std::printf(__VA_ARGS__);)                                      \
-      std::printf("\n");                                                         \
-    }                                                                            \
+#define CHECK(condition, ...)                                             \
+  do {                                                                    \
+    ++kvtape::test::n_checked;                                            \
+    if (!(condition)) {                                                   \
+      ++kvtape::test::n_failed;                                           \
+      std::printf("%s:%d: %s is false ", __FILE__, __LINE__, #condition); \
+      __VA_OPT__(std::printf(__VA_ARGS__);)                               \
+      std::printf("\n");                                                  \
+    }                                                                     \
   } while (false)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvtape.chat.template import template_of
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.types import FinishReason, SamplingParams, TokenEvent, WorkClass
 
@@ -29,9 +30,10 @@ def encode_chat(
     Raises:
         InvalidRequest: the model has no chat template, or its template refuses these messages.
     """
-    if model.chat_template is None:
+    template = template_of(model)
+    if template is None:
         raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
-    text = model.chat_template.render(list(messages), add_generation_prompt=True, **(options or {}))
+    text = template.render(list(messages), add_generation_prompt=True, **(options or {}))
     return model.tokenizer.encode(text, parse_special=True)
 
 
@@ -139,7 +141,7 @@ class Framing:
     """
 
     def __init__(self, model: Model, prompt: str, *, now: float) -> None:
-        self._template = model.chat_template
+        self._template = template_of(model)
         self._tokenizer = model.tokenizer
         self._now = now
         self._system = {"role": "system", "content": prompt}

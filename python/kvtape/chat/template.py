@@ -18,11 +18,14 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvtape.errors import InvalidRequest, ModelError
 
-__all__ = ["ChatTemplate"]
+if TYPE_CHECKING:
+    from kvtape.model.load import Model
+
+__all__ = ["ChatTemplate", "template_of"]
 
 _FUEL = 2_000_000  # steps of one rendering; a chat of 1,000 messages takes about 20,000
 _MAX_BYTES = 512 << 20  # of address space, the interpreter's own included
@@ -34,8 +37,25 @@ _MAX_TEXT_BYTES = 64 << 20
 _WORKER = Path(__file__).with_name("render_worker.py")
 
 
+_OF_MODEL: weakref.WeakKeyDictionary[Model, ChatTemplate | None] = weakref.WeakKeyDictionary()
+
+
 class _Limit(Exception):
     """The process died or did not answer in time."""
+
+
+def template_of(model: Model) -> ChatTemplate | None:
+    """Return the model's chat template, compiled when it is first asked for; None where it has none.
+
+    Raises:
+        ModelError: the template is no Jinja.
+    """
+    if model not in _OF_MODEL:
+        source = model.template_source
+        _OF_MODEL[model] = (
+            None if source is None else ChatTemplate(source, bos_token=model.bos_text, eos_token=model.eos_text)
+        )
+    return _OF_MODEL[model]
 
 
 class ChatTemplate:

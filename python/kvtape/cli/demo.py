@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
             raise InvalidRequest(f"--{name} must be at least {least}, found {getattr(args, name)}", param=name)
     n_candles = args.history + args.candles
     if n_candles > len(candles):
-        raise InvalidRequest(f"there are {len(candles)} candles of {args.symbol}, asked for {n_candles}", param="candles")
+        raise InvalidRequest(
+            f"there are {len(candles)} candles of {args.symbol}, asked for {n_candles}", param="candles"
+        )
     if args.html and not args.html.parent.is_dir():
         raise InvalidRequest(f"--html: there is no folder {args.html.parent}", param="html")
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +30,10 @@ ANSWER_TOKENS = 16
 PATIENCE = 60.0  # seconds until a step counts as stuck
 
 
-def wire_row(row: Any) -> dict[str, float | int]:
-    """Return one row of OHLCV as the protocol's JSON object."""
-    names = {"timestamp": int, "o": float, "h": float, "l": float, "c": float, "v": float}
-    return {name: kind(row[name]) for name, kind in names.items()}
+def to_candle(row: Any) -> Candle:
+    """Return one row of OHLCV by its fields' names in the protocol."""
+    o, h, low, c, v = (float(row[name]) for name in "ohlcv")
+    return Candle(timestamp=int(row["timestamp"]), o=o, h=h, l=low, c=c, v=v)
 
 
 class EventLog:
@@ -104,12 +105,12 @@ async def play(
         for row in candles[n_history:]:
             version += 1
             pushed = time.perf_counter()
-            await client.sessions.push(session_id, [wire_row(row)])
+            await client.sessions.push(session_id, [asdict(to_candle(row))])
             resident = await log.resident_at(version)
             ready, answers = await log.answers_of(version, len(result.queries))
             result.steps.append(
                 Step(
-                    candle=Candle(**wire_row(row)),
+                    candle=to_candle(row),
                     version=version,
                     push_to_resident_ms=(resident - pushed) * 1e3,
                     resident_to_flash_ms=(ready - resident) * 1e3,
@@ -132,7 +133,7 @@ async def push_history(
     """Push a batch and take the speed of prefill from it."""
     before = (await client.sessions.get(session_id)).tokens
     started = time.perf_counter()
-    await client.sessions.push(session_id, [wire_row(row) for row in candles])
+    await client.sessions.push(session_id, [asdict(to_candle(row)) for row in candles])
     resident = await log.resident_at(1)
     n_tokens = (await client.sessions.get(session_id)).data_end - before
     result.prefill_tokens_per_s = n_tokens / (resident - started)
@@ -143,14 +144,14 @@ async def ask_twice(client: AsyncLayerScale, session_id: str, text: str, result:
     """Ask the live session, then send the whole context again with the same question, as a stateless client must."""
     context = await client.sessions.get(session_id)
     started = time.perf_counter()
-    pieces = []
+    times = []
+    answer: Any = None
     async for piece in client.sessions.stream(session_id, text, max_tokens=ANSWER_TOKENS, fast_answer=False):
-        pieces.append((time.perf_counter(), piece))
-    live_ms = (pieces[-1][0] - started) * 1e3
-    answer = pieces[-1][1]
+        times.append(time.perf_counter())
+        answer = piece  # the last one is the whole answer
+    live_ms = (times[-1] - started) * 1e3
     if answer.n_tokens > 2:
-        first = pieces[0][0]
-        result.decode_tokens_per_s = (answer.n_tokens - 1) / (pieces[-1][0] - first)
+        result.decode_tokens_per_s = (answer.n_tokens - 1) / (times[-1] - times[0])
 
     # Another first line each time, so that the server's prefix cache cannot help: that is what the comparison is about.
     system = {"role": "system", "content": f"{time.time_ns()}\n{PROMPT}"}

@@ -38,7 +38,9 @@ class _LoopPost:
 class AsyncGeneration:
     """Asynchronous iterator over the events of one generation. Dropping or closing it cancels within one step."""
 
-    def __init__(self, core: EngineCore, sequence: AsyncSequence, params: SamplingParams, work: WorkClass, post: _LoopPost) -> None:
+    def __init__(
+        self, core: EngineCore, sequence: AsyncSequence, params: SamplingParams, work: WorkClass, post: _LoopPost
+    ) -> None:
         self._core = core
         self._sequence = sequence  # kept open while it generates
         self._events: asyncio.Queue[TokenEvent | Exception] = asyncio.Queue()  # at most n_ctx events

@@ -45,7 +45,13 @@ class EngineCore:
     """
 
     def __init__(
-        self, model: str | Path | Model, *, n_ctx: int | None, kv_memory: int | str, n_threads: int | None, isa: str | None
+        self,
+        model: str | Path | Model,
+        *,
+        n_ctx: int | None,
+        kv_memory: int | str,
+        n_threads: int | None,
+        isa: str | None,
     ) -> None:
         if n_threads is not None and not 1 <= n_threads <= 1024:
             raise InvalidRequest(f"n_threads must be from 1 to 1024, found {n_threads}", param="n_threads")
@@ -67,7 +73,9 @@ class EngineCore:
         self._lock = threading.Lock()  # guards the two tables; held while a generation is submitted and registered
         self._generations: dict[int, tuple[Sink, Any]] = {}
         self._waits: dict[int, list[tuple[Sink, Any]]] = defaultdict(list)
-        self._thread = threading.Thread(target=_drive, args=(weakref.ref(self), self.native), name="kvtape-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=_drive, args=(weakref.ref(self), self.native), name="kvtape-engine", daemon=True
+        )
         self._thread.start()
         self._shutdown = weakref.finalize(self, _shut_down, self.native, self._thread)  # also at the interpreter's exit
 
@@ -133,7 +141,11 @@ class EngineCore:
         with self._lock:
             for event in tokens:
                 finished = event.finish != _core.FinishReason.none
-                known = self._generations.pop(event.generation, None) if finished else self._generations.get(event.generation)
+                known = (
+                    self._generations.pop(event.generation, None)
+                    if finished
+                    else self._generations.get(event.generation)
+                )
                 if known is not None:  # else it was cancelled meanwhile
                     posts[known[0]].append((known[1], _to_python(event)))
             for sequence in resident:
@@ -219,6 +231,7 @@ def parse_memory(value: int | str) -> int:
             raise ValueError
     except (ValueError, KeyError, OverflowError):
         raise InvalidRequest(
-            f"kv_memory must be 'auto' or a size such as 536870912, '512M' or '2GiB', found {value!r}", param="kv_memory"
+            f"kv_memory must be 'auto' or a size such as 536870912, '512M' or '2GiB', found {value!r}",
+            param="kv_memory",
         ) from None
     return n_bytes

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kvtape._native import _core
-from kvtape.chat.template import ChatTemplate
 from kvtape.model.registry import resolve
 from kvtape.model.tokenizer import Tokenizer
 
@@ -24,7 +23,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Model:
     """Weights, tokenizer and chat template of one model file. Engines share it; it is never changed."""
 
@@ -32,7 +31,9 @@ class Model:
     path: Path
     core: _core.Model
     tokenizer: Tokenizer
-    chat_template: ChatTemplate | None
+    template_source: str | None  # Jinja; kvtape.chat.template renders it
+    bos_text: str = ""  # texts of the tokens that a template may name
+    eos_text: str = ""
 
     @property
     def n_ctx_train(self) -> int:
@@ -91,12 +92,17 @@ def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Mode
     metadata = file.metadata
     tokenizer = Tokenizer.from_gguf(metadata)
     source = metadata.get("tokenizer.chat_template")
-    template = None
-    if isinstance(source, str):
-        texts = {name: _token_text(tokenizer, metadata.get(f"tokenizer.ggml.{name}_id")) for name in ("bos_token", "eos_token")}
-        template = ChatTemplate(source, **texts)
+    bos, eos = (_token_text(tokenizer, metadata.get(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
     core = _core.Model(file, n_threads=n_threads or usable_cores())
     name = os.fspath(model)
     if name.endswith(".gguf"):
         name = path.stem
-    return Model(name=name, path=path, core=core, tokenizer=tokenizer, chat_template=template)
+    return Model(
+        name=name,
+        path=path,
+        core=core,
+        tokenizer=tokenizer,
+        template_source=source if isinstance(source, str) else None,
+        bos_text=bos,
+        eos_text=eos,
+    )

@@ -38,10 +38,18 @@ void test_what_is_none() {
     return step.kind == Utf8Kind::invalid && step.n_bytes == n_bytes && !is_utf8(text);
   };
   CHECK(invalid("\x80", 1) && invalid("\xBF", 1) && invalid("\xFF", 1) && invalid("\xF5", 1));
-  CHECK(invalid("\xC0\x80", 1) && invalid("\xC1\xBF", 1));                        // overlong
-  CHECK(invalid("\xE0\x9F\xBF", 1) && invalid("\xF0\x8F\xBF\xBF", 1));            // overlong
-  CHECK(invalid("\xED\xA0\x80", 1) && invalid("\xF4\x90\x80\x80", 1));            // surrogate, past U+10FFFF
-  CHECK(invalid("\xC3" "A", 1) && invalid("\xE2\x82" "A", 2) && invalid("\xF0\x9F\x99" "A", 3));
+  CHECK(invalid("\xC0\x80", 1) && invalid("\xC1\xBF", 1));              // overlong
+  CHECK(invalid("\xE0\x9F\xBF", 1) && invalid("\xF0\x8F\xBF\xBF", 1));  // overlong
+  CHECK(invalid("\xED\xA0\x80", 1) && invalid("\xF4\x90\x80\x80", 1));  // surrogate, past U+10FFFF
+  CHECK(invalid("\xC3"
+                "A",
+                1) &&
+        invalid("\xE2\x82"
+                "A",
+                2) &&
+        invalid("\xF0\x9F\x99"
+                "A",
+                3));
   CHECK(!is_utf8("plain\xE2\x82") && is_utf8("") && is_utf8("plain"));
 }
 

@@ -38,7 +38,8 @@ inline void fill_logits(std::uint64_t h, std::span<float> logits) {
 
 class ChainRunner final : public model::Runner {
  public:
-  ChainRunner(std::int32_t n_blocks, std::int32_t n_ctx) : n_blocks_(n_blocks), n_ctx_(n_ctx), slots_(static_cast<std::size_t>(n_blocks * kBlock)) {}
+  ChainRunner(std::int32_t n_blocks, std::int32_t n_ctx)
+      : n_blocks_(n_blocks), n_ctx_(n_ctx), slots_(static_cast<std::size_t>(n_blocks * kBlock)) {}
 
   std::span<const float> forward(const model::Batch& batch) override {
     logits_.resize(batch.wants.size() * kVocab);

@@ -138,7 +138,8 @@ class Program {
 
   // Lengths around the block size more often than not; few distinct tokens, so that prefixes meet.
   Tokens any_tokens() {
-    static constexpr std::size_t kLengths[] = {1, test::kBlock - 1, test::kBlock, test::kBlock + 1, 2 * test::kBlock, 13};
+    static constexpr std::size_t kLengths[] = {1, test::kBlock - 1, test::kBlock, test::kBlock + 1, 2 * test::kBlock,
+                                               13};
     Tokens tokens(kLengths[below(6)]);
     const auto kind = static_cast<std::int32_t>(below(3));
     for (auto& token : tokens) token = 1 + kind + static_cast<std::int32_t>(below(20) == 0);
@@ -200,7 +201,8 @@ class Program {
       const auto& held = held_[i];
       if (held.tokens.empty() || held.tokens.size() >= kCtx || below(2) == 0) continue;
       const std::size_t max_tokens = 1 + below(7);
-      running.push_back({i, engine.generate(held.id, params(static_cast<std::int32_t>(max_tokens), any_work())), max_tokens, below(4) == 0});
+      running.push_back({i, engine.generate(held.id, params(static_cast<std::int32_t>(max_tokens), any_work())),
+                         max_tokens, below(4) == 0});
     }
     for (const auto& r : running) {
       if (!r.cancel) continue;
@@ -302,7 +304,8 @@ void test_refusals() {
   const auto is = [](base::ErrorCode code) { return std::to_string(static_cast<int>(code)); };
   const SequenceId id = engine.open();
   CHECK(code_of([&] { (void)engine.generate(id, {}); }) == is(base::ErrorCode::invalid_argument));
-  CHECK(code_of([&] { engine.append(id, Tokens{test::kVocab}, WorkClass::ingest); }) == is(base::ErrorCode::invalid_argument));
+  CHECK(code_of([&] { engine.append(id, Tokens{test::kVocab}, WorkClass::ingest); }) ==
+        is(base::ErrorCode::invalid_argument));
   CHECK(code_of([&] { engine.append(id, Tokens{-1}, WorkClass::ingest); }) == is(base::ErrorCode::invalid_argument));
   CHECK(code_of([&] { engine.append(id, Tokens(33, 1), WorkClass::ingest); }) == is(base::ErrorCode::context_overflow));
   CHECK(engine.n_tokens(id) == 0);

@@ -45,7 +45,8 @@ class Bench {
     sequence->tokens.push_back(2);
     engine::GenerationParams params;
     params.work = work;
-    sequence->generation = std::make_shared<engine::Generation>(sequence->id, params, test::chain_vocabulary(), n_tokens);
+    sequence->generation =
+        std::make_shared<engine::Generation>(sequence->id, params, test::chain_vocabulary(), n_tokens);
     return sequence;
   }
 

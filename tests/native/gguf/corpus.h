@@ -20,7 +20,9 @@ struct Malformed {
 inline std::vector<Malformed> malformed_files() {
   constexpr std::uint64_t huge = std::numeric_limits<std::uint64_t>::max();
   std::vector<Malformed> files;
-  const auto add = [&](const char* name, const Builder& b, const char* says) { files.push_back({name, b.bytes(), says}); };
+  const auto add = [&](const char* name, const Builder& b, const char* says) {
+    files.push_back({name, b.bytes(), says});
+  };
   const auto one_key = [] { return Builder().header(0, 1); };
   const auto one_tensor = [] { return Builder().header(1, 0); };
 
@@ -53,8 +55,8 @@ inline std::vector<Malformed> malformed_files() {
   add("key with half a character", one_key().key("a\xE2\x82", ValueType::uint8).zeros(16), "not UTF-8");
   add("key with a surrogate", one_key().key("\xED\xA0\x80", ValueType::uint8).zeros(16), "not UTF-8");
   add("key with an overlong form", one_key().key("\xC0\xAF", ValueType::uint8).zeros(16), "not UTF-8");
-  add("duplicate key",
-      Builder().header(0, 2).key("k", ValueType::uint32).u32(1).key("k", ValueType::uint32).u32(1), "'k' comes twice");
+  add("duplicate key", Builder().header(0, 2).key("k", ValueType::uint32).u32(1).key("k", ValueType::uint32).u32(1),
+      "'k' comes twice");
   add("key without a type", one_key().string("keykey").number<std::uint8_t>(0), "type of key");
   add("value of type 13", one_key().string("k").u32(13).zeros(8), "is 13");
   add("value of type 2^32-1", one_key().string("k").u32(~0u).zeros(8), "is 4294967295");
@@ -63,9 +65,11 @@ inline std::vector<Malformed> malformed_files() {
   add("string of 2^64-1 bytes", one_key().key("k", ValueType::string).u64(huge).zeros(8), "value of key 'k'");
   add("string that ends past the file", one_key().key("k", ValueType::string).u64(9).zeros(8), "8 are left");
   add("string that is not UTF-8", one_key().key("k", ValueType::string).string("\x80 and on"), "not UTF-8");
-  add("array without a count", one_key().key("k", ValueType::array).type(ValueType::uint8).zeros(7), "length of the array");
+  add("array without a count", one_key().key("k", ValueType::array).type(ValueType::uint8).zeros(7),
+      "length of the array");
   add("array of type 99", one_key().key("k", ValueType::array).u32(99).u64(1).zeros(8), "is 99");
-  add("array of 2^64-1 bytes", one_key().key("k", ValueType::array).array(ValueType::uint8, huge).zeros(8), "at most 8");
+  add("array of 2^64-1 bytes", one_key().key("k", ValueType::array).array(ValueType::uint8, huge).zeros(8),
+      "at most 8");
   add("array of 2^61 doubles", one_key().key("k", ValueType::array).array(ValueType::float64, 1ull << 61).zeros(8),
       "at most 1");
   add("array of 2^61 strings", one_key().key("k", ValueType::array).array(ValueType::string, 1ull << 61).zeros(8),
@@ -90,8 +94,14 @@ inline std::vector<Malformed> malformed_files() {
     files.push_back({"alignment " + std::to_string(alignment),
                      one_key().key("general.alignment", ValueType::uint32).u32(alignment).bytes(), "power of two"});
   }
-  add("alignment of 2^31", Builder().header(1, 1).key("general.alignment", ValueType::uint32).u32(1u << 31)
-      .tensor("t", {1}, 0, 0).zeros(256), "the data has 0 bytes");
+  add("alignment of 2^31",
+      Builder()
+          .header(1, 1)
+          .key("general.alignment", ValueType::uint32)
+          .u32(1u << 31)
+          .tensor("t", {1}, 0, 0)
+          .zeros(256),
+      "the data has 0 bytes");
   add("alignment that is a string", one_key().key("general.alignment", ValueType::string).string("32"),
       "is of type string, wanted an integer");
   add("alignment that does not fit", one_key().key("general.alignment", ValueType::uint64).u64(1ull << 32),
@@ -115,12 +125,13 @@ inline std::vector<Malformed> malformed_files() {
   add("offset past the end", one_tensor().tensor("w", {4}, 0, 32).align().zeros(16), "offset 32");
   add("offset of 2^64-32", one_tensor().tensor("w", {4}, 0, huge - 31).align().zeros(64), "offset");
   add("unaligned offset", one_tensor().tensor("w", {4}, 0, 16).align().zeros(64), "a multiple of 32");
-  add("unread type with an offset past the end", one_tensor().tensor("w", {256}, 12, 1024).align().zeros(64), "offset 1024");
+  add("unread type with an offset past the end", one_tensor().tensor("w", {256}, 12, 1024).align().zeros(64),
+      "offset 1024");
   add("row that is no multiple of a block", one_tensor().tensor("w", {33}, 8, 0).align().zeros(64), "a multiple of 32");
-  add("duplicate tensor",
-      Builder().header(2, 0).tensor("w", {4}, 0, 0).tensor("w", {4}, 0, 32).align().zeros(64), "'w' comes twice");
-  add("tensors that overlap",
-      Builder().header(2, 0).tensor("a", {16}, 0, 0).tensor("b", {8}, 0, 32).align().zeros(64), "inside tensor 'b'");
+  add("duplicate tensor", Builder().header(2, 0).tensor("w", {4}, 0, 0).tensor("w", {4}, 0, 32).align().zeros(64),
+      "'w' comes twice");
+  add("tensors that overlap", Builder().header(2, 0).tensor("a", {16}, 0, 0).tensor("b", {8}, 0, 32).align().zeros(64),
+      "inside tensor 'b'");
   add("tensors on the same bytes",
       Builder().header(2, 0).tensor("a", {8}, 0, 0).tensor("b", {8}, 0, 0).align().zeros(64), "inside tensor");
   add("tensor table cut off", Builder().header(2, 0).tensor("w", {4}, 0, 0).zeros(32), "");

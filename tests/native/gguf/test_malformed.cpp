@@ -87,7 +87,8 @@ void test_corpus() {
   for (const auto& [name, bytes, says] : files) {
     const Outcome outcome = read(bytes, name.c_str());
     CHECK(outcome.refused, "%s", name.c_str());
-    CHECK(outcome.code == base::ErrorCode::corrupt_file || outcome.code == base::ErrorCode::unsupported, "%s", name.c_str());
+    CHECK(outcome.code == base::ErrorCode::corrupt_file || outcome.code == base::ErrorCode::unsupported, "%s",
+          name.c_str());
     CHECK(outcome.message.find(says) != std::string::npos, "%s: '%s'", name.c_str(), outcome.message.c_str());
     CHECK(outcome.message.starts_with("gguf: ") && outcome.message.size() < 400, "%s: '%s'", name.c_str(),
           outcome.message.c_str());

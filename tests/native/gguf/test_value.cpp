@@ -37,7 +37,8 @@ int main() {
   for (int i = 1; i < gguf::kMaxArrayDepth; ++i) value = gguf::elements(value, "k").at(0);
   CHECK(value.element == ValueType::uint8 && value.count == 1 && value.bytes[0] == std::byte{42});
 
-  const auto words = test::Builder().type(ValueType::array).array(ValueType::string, 2).string("one").string("").bytes();
+  const auto words =
+      test::Builder().type(ValueType::array).array(ValueType::string, 2).string("one").string("").bytes();
   gguf::Cursor at_words(words);
   const auto read = gguf::elements(gguf::read_value(at_words, "k"), "k");
   CHECK(read.size() == 2 && read[0].bytes.size() == 3 && read[1].bytes.empty());

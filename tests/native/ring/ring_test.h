@@ -12,12 +12,12 @@
 
 #include "ring/indices.h"
 
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-      std::exit(1);                                                             \
-    }                                                                           \
+#define CHECK(condition)                                                   \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                                        \
+    }                                                                      \
   } while (false)
 
 namespace kvtape::ring {
@@ -29,10 +29,18 @@ inline constexpr std::uint64_t kManyItems = 10'000'000;
 #endif
 
 // One end of one pair made relaxed.
-struct WeakPublish : Orders { static constexpr auto publish = std::memory_order_relaxed; };
-struct WeakObserve : Orders { static constexpr auto observe = std::memory_order_relaxed; };
-struct WeakVacate : Orders { static constexpr auto vacate = std::memory_order_relaxed; };
-struct WeakReuse : Orders { static constexpr auto reuse = std::memory_order_relaxed; };
+struct WeakPublish : Orders {
+  static constexpr auto publish = std::memory_order_relaxed;
+};
+struct WeakObserve : Orders {
+  static constexpr auto observe = std::memory_order_relaxed;
+};
+struct WeakVacate : Orders {
+  static constexpr auto vacate = std::memory_order_relaxed;
+};
+struct WeakReuse : Orders {
+  static constexpr auto reuse = std::memory_order_relaxed;
+};
 
 inline bool balanced(const Counters& counters, std::uint64_t in_ring) {
   return counters.pushed == counters.popped + counters.dropped + in_ring;
@@ -68,7 +76,8 @@ void handshake(Channel&& channel) {
   for (std::uint64_t k = 0; k < kItems; ++k) {
     letters[k] = 7 * k;
     while (!channel.push(k)) std::this_thread::yield();
-    while (k % 256 == 0 && channel.n_free() < channel.capacity()) std::this_thread::yield();  // let the consumer catch up
+    while (k % 256 == 0 && channel.n_free() < channel.capacity())
+      std::this_thread::yield();  // let the consumer catch up
     const std::uint64_t in_ring = channel.capacity() - channel.n_free();
     const std::uint64_t n_returned = k + 1 - in_ring - channel.counters().dropped;
     for (; n_read < n_returned; ++n_read) CHECK(receipts[n_read] == 3 * n_read);
@@ -83,11 +92,16 @@ void handshake(Channel&& channel) {
 template <template <class> class Test>
 int run_weak(std::string_view order, std::string_view policy) {
   const Overflow overflow = policy == "drop_oldest" ? Overflow::drop_oldest : Overflow::drop_newest;
-  if (order == "publish") Test<WeakPublish>::run(overflow);
-  else if (order == "observe") Test<WeakObserve>::run(overflow);
-  else if (order == "vacate") Test<WeakVacate>::run(overflow);
-  else if (order == "reuse") Test<WeakReuse>::run(overflow);
-  else CHECK(!"weak publish|observe|vacate|reuse drop_newest|drop_oldest");
+  if (order == "publish")
+    Test<WeakPublish>::run(overflow);
+  else if (order == "observe")
+    Test<WeakObserve>::run(overflow);
+  else if (order == "vacate")
+    Test<WeakVacate>::run(overflow);
+  else if (order == "reuse")
+    Test<WeakReuse>::run(overflow);
+  else
+    CHECK(!"weak publish|observe|vacate|reuse drop_newest|drop_oldest");
   return 0;
 }
 

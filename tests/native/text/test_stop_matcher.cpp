@@ -19,7 +19,8 @@ Answer by_definition(const std::string& stream, const std::vector<std::string>& 
   for (std::size_t end = 1; end <= stream.size(); ++end) {
     std::size_t longest = 0;
     for (const auto& stop : stops) {
-      if (stop.size() <= end && stream.compare(end - stop.size(), stop.size(), stop) == 0) longest = std::max(longest, stop.size());
+      if (stop.size() <= end && stream.compare(end - stop.size(), stop.size(), stop) == 0)
+        longest = std::max(longest, stop.size());
     }
     if (longest > 0) return {stream.substr(0, end - longest), true};
   }
@@ -41,8 +42,16 @@ Answer by_pieces(const std::string& stream, const std::vector<std::string>& stop
 }
 
 void test_all_words() {
-  const std::vector<std::vector<std::string>> sets = {
-      {}, {"a"}, {"ab"}, {"aab"}, {"abab"}, {"ab", "ba"}, {"aba", "b"}, {"bb", "abb"}, {"aabb", "ab", "bbb"}, {"abaab", "aabaa"}};
+  const std::vector<std::vector<std::string>> sets = {{},
+                                                      {"a"},
+                                                      {"ab"},
+                                                      {"aab"},
+                                                      {"abab"},
+                                                      {"ab", "ba"},
+                                                      {"aba", "b"},
+                                                      {"bb", "abb"},
+                                                      {"aabb", "ab", "bbb"},
+                                                      {"abaab", "aabaa"}};
   for (const auto& stops : sets) {
     for (std::size_t n = 0; n <= 8; ++n) {
       for (unsigned word = 0; word < 1u << n; ++word) {

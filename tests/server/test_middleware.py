@@ -54,7 +54,8 @@ def test_an_event_stream_that_is_left_is_forgotten(http, app):
     session_id = http.post("/v1/sessions/init", json={"type": "ohlcv"}).json()["id"]
     session = app.state.runtime.sessions.get(session_id)
     with http.stream("GET", f"/v1/sessions/{session_id}/events") as response:
-        assert next(response.iter_bytes()).startswith(b"event: connected\n")
+        pieces = response.iter_bytes()
+        assert next(pieces).startswith(b"event: connected\n")
         assert len(session.hub) == 1
     eventually(lambda: len(session.hub) == 0)
 

@@ -1,1 +1,5 @@
-"""Conversations with a model, whatever protocol they arrive by."""
+"""Conversations with a model, whatever protocol they came by."""
+
+from kvtape.chat.template import ChatTemplate
+
+__all__ = ["ChatTemplate"]

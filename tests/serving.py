@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from kvtape import Engine
+from kvtape.server.serving import listen
 
 __all__ = ["CANDLES", "eventually", "running", "tiny_engine"]
 
@@ -36,7 +36,7 @@ def tiny_engine(make_tiny_model: Callable[..., Path]) -> Iterator[Engine]:
 @contextmanager
 def running(app: Starlette) -> Iterator[str]:
     """Serve an app from a thread; yields its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as bound:
+    with listen("127.0.0.1", 0) as bound:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

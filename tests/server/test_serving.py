@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import httpx
 import pytest
 
 import kvtape
+from kvtape.server.serving import listen
 from tests.serving import eventually
 
 BODY = {"messages": [{"role": "user", "content": "x"}], "ignore_eos": True, "stream": True}
@@ -135,6 +138,31 @@ def test_a_second_interrupt_ends_at_once(serve):
     server.process.send_signal(signal.SIGINT)
     assert server.end() == 130
     request.join()
+
+
+async def test_small_answers_are_not_held_back():
+    accepted = asyncio.Event()
+    with listen("127.0.0.1", 0) as bound:
+        options = []
+
+        def connected(reader, writer):
+            connection = writer.get_extra_info("socket")
+            options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            accepted.set()
+
+        server = await asyncio.start_server(connected, sock=bound)
+        async with server:
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            await accepted.wait()
+            writer.close()
+            await writer.wait_closed()
+    assert options[0] != 0
+
+
+def test_an_address_that_cannot_be_bound_is_an_error():
+    with listen("127.0.0.1", 0) as bound, pytest.raises(OSError, match="in use"):
+        listen(*bound.getsockname())
 
 
 def post_ignoring_errors(url, body):

@@ -89,6 +89,7 @@ class LiveContext:
         self.sequence = sequence
         self.n_ctx = n_ctx
         self.version = 0
+        self.n_prompt = 0  # tokens that the session opened with
         self.settled_end = 0  # length of the context at the current version, in tokens
         self.full = False  # rows no longer fit, and nothing leaves
         self.fault: Exception | None = None
@@ -130,7 +131,7 @@ class LiveContext:
         if token_ids:
             self.sequence.append(token_ids)
             self.tape.record_text(EntryKind.PROMPT, text, token_ids, at=self._now(), version=0)
-        self.settled_end = len(token_ids)
+        self.n_prompt = self.settled_end = len(token_ids)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

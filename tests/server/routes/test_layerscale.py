@@ -175,6 +175,19 @@ def test_append_and_mark_prefix(http, session):
     assert overflow.json()["error"]["code"] == "context_length_exceeded"
 
 
+def test_slots_lie_end_to_end(http, session):
+    n_prompt = http.get(session).json()["n_tokens"]
+    push(http, session)
+    http.post(f"{session}/generate", json={"prompt": "up?", "max_tokens": 4})
+    state, body = http.get(session).json(), http.get(f"{session}/slots").json()
+    assert [(slot["name"], slot["start"], slot["end"]) for slot in body["slots"]] == [
+        ("prompt", 0, n_prompt), ("data", n_prompt, state["data_end"]), ("tail", state["data_end"], state["tokens"]),
+    ]  # fmt: skip
+    assert all(slot["n_tokens"] == slot["end"] - slot["start"] for slot in body["slots"])
+    assert (body["prefix_end"], body["pos_next"], body["total_tokens"]) == (0, state["tokens"], state["tokens"])
+    assert body["data_region"] == {"start": 0, "end": state["data_end"], "window_size": 0}
+
+
 def test_a_question_is_answered_and_reported(http, session):
     push(http, session)
     durable = http.get(session).json()["data_end"]

@@ -42,6 +42,8 @@ __all__ = [
     "SessionDeleted",
     "SessionList",
     "SessionObject",
+    "Slot",
+    "SlotList",
     "StreamData",
     "StreamInfo",
     "StreamStatistics",
@@ -168,6 +170,25 @@ class SessionList(msgspec.Struct):
     count: int
     max_sessions: int
     object: Literal["list"] = "list"
+
+
+class Slot(msgspec.Struct):
+    """A part of the context, in tokens."""
+
+    name: str
+    start: int
+    end: int
+    n_tokens: int
+
+
+class SlotList(msgspec.Struct):
+    """The parts of the context, one behind the other."""
+
+    slots: list[Slot]
+    prefix_end: int
+    data_region: DataRegion
+    pos_next: int
+    total_tokens: int
 
 
 class SessionDeleted(msgspec.Struct):

@@ -83,6 +83,11 @@ async def append(request: Request) -> Response:
     return json_response(models.AppendResult(n_added, session.n_tokens, max(session.n_tokens - 1, 0)))
 
 
+async def slots(request: Request) -> Response:
+    """Show the parts of the context."""
+    return json_response(views.slot_list(_session(request)))
+
+
 async def mark_prefix(request: Request) -> Response:
     """Freeze the durable context as it is."""
     prefix_end = _session(request).mark_prefix()
@@ -211,6 +216,7 @@ ROUTES = [
     Route(_ONE, get_state),
     Route(_ONE, delete_session, methods=["DELETE"]),
     Route(f"{_ONE}/state", get_state),
+    Route(f"{_ONE}/slots", slots),
     Route(f"{_ONE}/append", append, methods=["POST"]),
     Route(f"{_ONE}/mark_prefix", mark_prefix, methods=["POST"]),
     Route(f"{_ONE}/stream/push", push, methods=["POST"]),

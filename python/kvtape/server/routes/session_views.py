@@ -22,6 +22,7 @@ __all__ = [
     "push_result",
     "session_event",
     "session_object",
+    "slot_list",
     "stats",
     "stream_status",
 ]
@@ -68,6 +69,18 @@ def session_object(session: Session) -> models.SessionObject:
         flash_queries=len(session.board.queries),
         tokens_per_row=context.tape.tokens_per_row(),
     )
+
+
+def slot_list(session: Session) -> models.SlotList:
+    """Describe the parts of a session's context: what it opened with, what came later, the last question and answer."""
+    data_end, total = session.context.sequence.n_tokens, session.n_tokens
+    ends = {"prompt": session.context.n_prompt, "data": data_end, "tail": total}
+    slots, start = [], 0
+    for name, end in ends.items():
+        slots.append(models.Slot(name, start, end, end - start))
+        start = end
+    region = models.DataRegion(session.prefix_end, data_end, 0)
+    return models.SlotList(slots, session.prefix_end, region, total, total)
 
 
 def push_result(session: Session, ack: PushAck) -> models.PushResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -136,3 +137,47 @@ async def test_closing_twice_is_fine(manager):
     await manager.aclose()
     await manager.aclose()
     assert len(manager) == 0
+
+
+async def test_traffic_at_random_leaves_every_context_true_and_nothing_behind(tiny_engine, rng):
+    engine = AsyncEngine.wrap(tiny_engine)
+    n_before = engine.stats().n_sequences
+    manager = SessionManager(engine)
+
+    async def ask(session):
+        params = SamplingParams(max_tokens=int(rng.integers(1, 12)), ignore_eos=True)
+        answer = await session.ask("up?" if rng.random() < 0.7 else None, params)
+        stop_at = int(rng.integers(0, 12))  # some are left early
+        try:
+            async with aclosing(answer.turn.events()) as events:
+                async for _ in events:
+                    stop_at -= 1
+                    if stop_at == 0:
+                        break
+        finally:
+            answer.close()
+
+    async def live(n_steps):
+        session = await manager.create(SessionSpec("be brief", flash=(("down?", 3), ("flat?", 2))))
+        for _ in range(n_steps):
+            match rng.integers(5):
+                case 0 | 1:
+                    session.context.push([CANDLES[i] for i in rng.integers(0, 5, size=rng.integers(1, 4))])
+                case 2:
+                    await session.append("note ")
+                case 3:
+                    await ask(session)
+                case 4:
+                    await asyncio.sleep(float(rng.random()) * 0.005)
+        await session.context.caught_up()
+        assert session.context.sequence.token_ids().tolist() == session.context.tape.token_ids().tolist()
+        assert session.context.tape.n_rows == session.context.counters.n_processed
+        if rng.random() < 0.5:
+            await manager.delete(session.id)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(12):
+            group.create_task(live(20))
+    await manager.aclose()
+    assert engine.stats().n_sequences == n_before
+    tiny_engine.core.native.check_integrity()

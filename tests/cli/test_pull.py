@@ -19,13 +19,14 @@ def parse(*argv: str) -> argparse.Namespace:
 def test_paths_go_to_standard_output_and_progress_elsewhere(monkeypatch, capsys):
     asked = []
 
-    def fetch(name: str, *, progress: registry.Progress) -> Path:
+    def fetch(name: str, *, download: bool, progress: registry.Progress) -> Path:
+        assert download
         asked.append(name)
         progress("downloading", 1, 2)
         progress("unpacking", 2, 2)
         return Path("/models") / name
 
-    monkeypatch.setattr(registry, "pull", fetch)
+    monkeypatch.setattr(registry, "resolve", fetch)
     assert pull.run(parse("one", "hf:owner/repo/two.gguf")) == 0
     assert asked == ["one", "hf:owner/repo/two.gguf"]
     assert capsys.readouterr().out == "/models/one\n/models/hf:owner/repo/two.gguf\n"
@@ -37,5 +38,5 @@ def test_the_default_model_is_one_we_know():
 
 
 def test_an_unknown_name():
-    with pytest.raises(NotFound, match="no model 'nothing'; known: smollm2-135m"):
+    with pytest.raises(NotFound, match=r"'nothing' is neither an alias \(smollm2-135m\) nor a file"):
         pull.run(parse("nothing"))

@@ -25,11 +25,9 @@ WITHOUT_TEST = {
 # Files that are tested through another one.
 TESTED_BY = {
     "csrc/base/cpu_features.h": "tests/ops/test_table.py",
-    "csrc/bindings/bind_attention.cpp": "tests/ops/test_attention.py",
     "csrc/bindings/bind_build.cpp": "tests/cli/test_version.py",
     "csrc/bindings/bind_errors.cpp": "tests/bindings/test_bind_ops.py",
     "csrc/bindings/bind_rows.cpp": "tests/text/test_ohlcv_text.py",
-    "csrc/bindings/bind_sampling.cpp": "tests/ops/test_sampling.py",
     "csrc/bindings/module.cpp": "tests/contracts/test_stubs.py",
     "csrc/bindings/numpy_views.h": "tests/bindings/test_bind_ops.py",
     "csrc/engine/generation.h": "tests/engine/test_engine.py",
@@ -48,6 +46,7 @@ TESTED_BY = {
     "python/kvtape/server/routes/common.py": "tests/server/routes/test_layerscale.py",
     "csrc/ring/wait.h": "tests/native/ring/test_spsc_ring.cpp",
     "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",
+    "python/kvtape/cli/demo_run.py": "tests/cli/test_demo.py",
     "python/kvtape/engine/core.py": "tests/engine/test_engine.py",
     "python/kvtape/engine/sequence.py": "tests/engine/test_engine.py",
     "python/kvtape/__main__.py": "tests/cli/test_cli.py",

@@ -54,7 +54,7 @@ def test_an_event_stream_that_is_left_is_forgotten(http, app):
     session_id = http.post("/v1/sessions/init", json={"type": "ohlcv"}).json()["id"]
     session = app.state.runtime.sessions.get(session_id)
     with http.stream("GET", f"/v1/sessions/{session_id}/events") as response:
-        pieces = response.iter_bytes()
+        pieces = response.iter_bytes()  # by name: httpx ends the response with its iterator
         assert next(pieces).startswith(b"event: connected\n")
         assert len(session.hub) == 1
     eventually(lambda: len(session.hub) == 0)

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import platform
-import socket
 import sys
 import threading
 import time
@@ -93,8 +92,9 @@ def _local_server(engine: Engine) -> Iterator[str]:
     import uvicorn
 
     from kvtape.server import create_app
+    from kvtape.server.serving import listen
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(create_app(engine), log_level="error", lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="kvtape-demo-server")

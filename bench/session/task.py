@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,21 +64,20 @@ def running_server(model: Path, threads: int) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments = ["serve", "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--threads", str(threads)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from kvtape.cli import main; sys.exit(main())", *arguments],
-        stdout=subprocess.DEVNULL,
-    )
     url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"kvtape serve is not ready; exit status {process.poll()}")
-            time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, "-m", "kvtape", *arguments], stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _ready(url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise RuntimeError(f"kvtape serve is not ready:\n{log.read().decode()}")
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
 
 
 def _ready(url: str) -> bool:

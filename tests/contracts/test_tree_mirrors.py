@@ -44,7 +44,6 @@ TESTED_BY = {
     "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/openai/models.py": "tests/protocols/openai/test_codec.py",
     "python/kvtape/server/routes/common.py": "tests/server/routes/test_layerscale.py",
-    "csrc/ring/wait.h": "tests/native/ring/test_spsc_ring.cpp",
     "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",
     "python/kvtape/cli/demo_run.py": "tests/cli/test_demo.py",
     "python/kvtape/engine/core.py": "tests/engine/test_engine.py",

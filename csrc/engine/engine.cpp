@@ -134,11 +134,6 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
     generation_id = next_id_++;
     sequence.generation =
         std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
-    // The last token's logits are wanted: where its KV is there already, it runs once more and writes the same bits.
-    if (sequence.n_cached == sequence.n_tokens()) {
-      --sequence.n_cached;
-      ++sequence.epoch;
-    }
     sequence.arrival = ++clock_;
     generating_.emplace(generation_id, by_id_.at(id));
     changed_ = true;

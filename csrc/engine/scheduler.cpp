@@ -75,6 +75,8 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
   for (const auto& sequence : ready_) {
     if (is_idle(*sequence)) continue;  // preempted by somebody before it, and idle now
     cache_.adopt(*sequence);
+    // Where the last token has KV already, it runs once more for its logits and writes the same bits.
+    if (sequence->generation) sequence->n_cached = std::min(sequence->n_cached, sequence->n_tokens() - 1);
     const std::int32_t n = std::min(sequence->n_wanted(), budget.room(*sequence));
     if (n <= 0) continue;
     sequence->planned = true;  // from here on nobody takes its blocks

@@ -2,6 +2,7 @@
 // A sequence: token ids, and the blocks that hold KV for the first n_cached of them. The ids are the truth; the KV is a
 // cache of them that may be dropped at any time between steps.
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -35,9 +36,10 @@ struct Sequence {
   std::shared_ptr<Generation> generation;  // the running one
 
   [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
-  // Tokens that still need KV: all but the last, and the last too where its logits are wanted.
+  // Tokens that still have to run: those without KV but for the last; that one too where its logits are wanted, even if
+  // its KV is there already.
   [[nodiscard]] std::int32_t n_wanted() const noexcept {
-    if (generation) return n_tokens() - n_cached;
+    if (generation) return std::max(1, n_tokens() - n_cached);
     return dropped ? 0 : n_tokens() - 1 - n_cached;
   }
   [[nodiscard]] WorkClass work_class() const noexcept;

@@ -20,11 +20,12 @@ constexpr std::size_t kTasksPerThread = 4;  // enough for a thread that lost its
 constexpr std::size_t kMaxTilesPerTask = 16;
 
 void check(const MatmulJob& job) {
-  const std::string shape =
-      std::string("[") + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
+  const auto shape = [&] {
+    return "[" + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
+  };
   if (job.x->dim() != job.w->n_cols()) {
     throw Error(ErrorCode::invalid_argument,
-                "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape);
+                "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape());
   }
   if (job.w->quantized() && !job.x->quantized()) {
     throw Error(ErrorCode::invalid_argument,
@@ -32,7 +33,7 @@ void check(const MatmulJob& job) {
   }
   if (job.x->n_tokens() > 1 && job.y_stride < job.w->n_rows()) {
     throw Error(ErrorCode::invalid_argument,
-                "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape);
+                "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape());
   }
 }
 

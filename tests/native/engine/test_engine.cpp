@@ -2,6 +2,7 @@
 // sequences computed on their own: every token equal, every block accounted for.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -269,6 +270,29 @@ void test_cancels(int n_cancels) {
   CHECK(stats.n_blocks_free + stats.n_blocks_indexed == stats.n_blocks);
 }
 
+// A second generation starts while the step of the first, cancelled one still runs.
+void test_generating_again_right_after_a_cancel(int n_rounds) {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  std::mt19937_64 random(11);
+  const SequenceId id = engine.open();
+  const Tokens prompt{3, 4, 5, 6, 7};
+  engine.append(id, prompt, WorkClass::interactive);
+  for (int i = 0; i < n_rounds; ++i) {
+    const GenerationId first = engine.generate(id, params(20, WorkClass::interactive));
+    if (random() % 4 == 0) driver.wait_events(first, random() % 3);
+    for (std::size_t spin = random() % 2000; spin > 0; --spin) std::atomic_signal_fence(std::memory_order_seq_cst);
+    engine.cancel(first);
+    const Tokens held = engine.tokens(id);
+    Tokens drawn;
+    for (const auto& event : driver.wait_end(engine.generate(id, params(3, WorkClass::interactive))))
+      drawn.push_back(event.token);
+    CHECK(drawn == expected(held, 3, 48));
+    if (drawn != expected(held, 3, 48)) return;
+    engine.truncate(id, static_cast<std::int32_t>(prompt.size()));
+  }
+}
+
 void test_usage_counts_what_was_computed() {
   Driver driver(64, 48);
   Engine& engine = *driver.engine;
@@ -327,6 +351,7 @@ int main(int argc, char** argv) {
     Program(static_cast<std::uint64_t>(i), n_blocks).run(40);
   }
   test_cancels(1000);
+  test_generating_again_right_after_a_cancel(2000);
   test_usage_counts_what_was_computed();
   test_refusals();
   return test::failures();

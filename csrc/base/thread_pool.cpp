@@ -58,14 +58,16 @@ struct ThreadPool::State {
   std::condition_variable lease_turn;
   std::uint64_t next_ticket = 0, now_serving = 0;
 
-  // A section is announced by raising `section` (A); workers that leave it raise `n_left` (B). The index that everybody
-  // claims from keeps its own cache line.
-  alignas(64) std::atomic<std::uint64_t> section{0};
-  Body body = nullptr;
+  // The open section: its number, who may take part, and how many items nobody has claimed yet. Storing it publishes the
+  // section (A); an item is claimed by counting it down; n_done counts what is finished (B). A thread that claims
+  // nothing is not waited for: one that lost its core delays nobody. body, context and n_items stand still as long as
+  // a claimed item is not done.
+  alignas(64) std::atomic<std::uint64_t> open{0};  // [section: 20][n_threads: 12][n_left: 32]
+  alignas(64) std::atomic<std::size_t> n_done{0};
+  alignas(64) Body body = nullptr;
   void* context = nullptr;
   std::size_t n_items = 0;
-  alignas(64) std::atomic<std::size_t> next_index{0};
-  alignas(64) std::atomic<std::size_t> n_left{0};
+  std::uint64_t section = 0;
 
   // Parking: workers sleep on `wake` while no lease wants them.
   std::mutex park_mutex;
@@ -73,28 +75,40 @@ struct ThreadPool::State {
   std::atomic<std::size_t> n_wanted{0};  // workers (without the caller) of the present lease
   bool stopping = false;
   std::vector<std::thread> workers;
-  std::atomic<std::size_t> n_inside{0};  // workers that are awake for the present lease
+
+  static bool has_item(std::uint64_t open_section, std::size_t worker) noexcept {
+    return (open_section & 0xffffffffu) != 0 && worker < ((open_section >> 32) & 0xfffu);
+  }
+
+  void publish(std::size_t n, std::size_t n_threads) noexcept {
+    n_done.store(0, std::memory_order_relaxed);
+    open.store(++section << 44 | n_threads << 32 | n, std::memory_order_release);  // (A)
+  }
+
+  // Claims an item and does it. False where there is none for this worker.
+  bool try_item(std::size_t worker) {
+    std::uint64_t seen = open.load(std::memory_order_relaxed);
+    do {
+      if (!has_item(seen, worker)) return false;
+    } while (!open.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire, std::memory_order_relaxed));
+    body(context, n_items - (seen & 0xffffffffu), worker);  // pairs with (A)
+    n_done.fetch_add(1, std::memory_order_release);         // (B) publishes the item's writes; run() acquires it
+    return true;
+  }
 
   void work(std::size_t worker) {
     for (;;) {
-      std::uint64_t seen;
       {
         std::unique_lock lock(park_mutex);
         wake.wait(lock, [&] { return stopping || n_wanted.load(std::memory_order_relaxed) >= worker; });
         if (stopping) return;
-        seen = section.load(std::memory_order_relaxed);
-        n_inside.fetch_add(1, std::memory_order_release);
       }
-      for (;;) {
-        spin_until([&] {
-          return section.load(std::memory_order_acquire) != seen || n_wanted.load(std::memory_order_acquire) < worker;
-        });
-        if (section.load(std::memory_order_acquire) == seen) break;  // lease over
-        ++seen;                                                      // pairs with (A)
-        claim(worker);
-        n_left.fetch_add(1, std::memory_order_release);  // (B) publishes this worker's writes; run() acquires it
+      const auto lease_over = [&] { return n_wanted.load(std::memory_order_relaxed) < worker; };
+      while (!lease_over()) {
+        spin_until([&] { return has_item(open.load(std::memory_order_relaxed), worker) || lease_over(); });
+        while (try_item(worker)) {
+        }
       }
-      n_inside.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -104,14 +118,6 @@ struct ThreadPool::State {
       ++now_serving;
     }
     lease_turn.notify_all();
-  }
-
-  void claim(std::size_t worker) {
-    for (;;) {
-      const std::size_t index = next_index.fetch_add(1, std::memory_order_relaxed);
-      if (index >= n_items) return;
-      body(context, index, worker);
-    }
   }
 };
 
@@ -162,21 +168,17 @@ ThreadPool::Lease::Lease(ThreadPool& pool, std::size_t n_threads) : pool_(pool),
       const std::size_t worker = s.workers.size() + 1;
       s.workers.emplace_back([&s, worker] { s.work(worker); });
     }
-    s.n_wanted.store(n_threads - 1, std::memory_order_release);
+    s.n_wanted.store(n_threads - 1, std::memory_order_relaxed);
   } catch (const std::system_error& error) {  // no more threads; those that did start stay parked
     s.next_lease();
     throw Error(ErrorCode::io, "thread pool: cannot start " + std::to_string(n_threads) + " threads: " + error.what());
   }
   s.wake.notify_all();
-  spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == n_threads - 1; });
 }
 
 ThreadPool::Lease::~Lease() {
   State& s = *pool_.state_;
-  if (n_threads_ > 1) {
-    s.n_wanted.store(0, std::memory_order_release);
-    spin_until([&] { return s.n_inside.load(std::memory_order_acquire) == 0; });
-  }
+  s.n_wanted.store(0, std::memory_order_relaxed);
   s.next_lease();
 }
 
@@ -186,14 +188,16 @@ void ThreadPool::Lease::run(std::size_t n, Body body, void* context) {
     for (std::size_t i = 0; i < n; ++i) body(context, i, 0);
     return;
   }
+  if (n > 0xffffffffu) {
+    throw Error(ErrorCode::invalid_argument, "parallel_for: " + std::to_string(n) + " items, wanted less than 2^32");
+  }
   s.body = body;
   s.context = context;
   s.n_items = n;
-  s.next_index.store(0, std::memory_order_relaxed);
-  s.n_left.store(0, std::memory_order_relaxed);
-  s.section.fetch_add(1, std::memory_order_release);  // (A) publishes the section; workers acquire it
-  s.claim(0);
-  spin_until([&] { return s.n_left.load(std::memory_order_acquire) == n_threads_ - 1; });  // pairs with (B)
+  s.publish(n, n_threads_);
+  while (s.try_item(0)) {
+  }
+  spin_until([&] { return s.n_done.load(std::memory_order_acquire) == n; });  // pairs with (B)
 }
 
 std::size_t usable_cores() noexcept {

@@ -3,7 +3,8 @@
 // engines take turns, so threads never outnumber the cores asked for.
 //
 // Inside a lease a waiting worker spins for about 50 us, then yields; it parks only when the lease ends: a futex
-// wake costs 10 to 100 us against some 150 sections a decode step.
+// wake costs 10 to 100 us against some 150 sections a decode step. Only items that somebody has begun are waited for, so
+// that a worker whose core is taken by another program costs its share of the work and not the time it is away.
 
 #include <cstddef>
 #include <type_traits>

@@ -65,11 +65,14 @@ def main() -> None:
     model = resolve(args.model)
     results = measure(model, args.only)
     print(f"{model.name}; yardstick: float32 forward pass of the dequantised weights; peer: {PACKAGE}")
-    print(f"{'':18}{'positions':>10}{'perplexity':>12}{'ratio':>9}{'mean KL':>11}{'p99 KL':>10}{'top-1':>8}")
+    print(f"{'':18}{'positions':>10}{'perplexity':>12}{'ratio':>9}{'+-':>9}{'mean KL':>11}{'p99 KL':>10}{'top-1':>8}")
     for name, row in results.items():
         print(f"{name:18}{row['n_positions']:10d}{row['perplexity']:12.4f}", end="")
         if "mean_kl" in row:
-            print(f"{row['perplexity_ratio']:9.5f}{row['mean_kl']:11.6f}{row['p99_kl']:10.5f}", end="")
+            print(
+                f"{row['perplexity_ratio']:9.5f}{row['perplexity_ratio_error']:9.5f}{row['mean_kl']:11.6f}{row['p99_kl']:10.5f}",
+                end="",
+            )
             print(f"{row['top1_agreement']:8.4f}", end="")
         print()
     RESULTS.mkdir(parents=True, exist_ok=True)

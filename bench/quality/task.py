@@ -65,12 +65,14 @@ class Comparison:
     same_top: NDArray[np.bool_]
 
     def summary(self) -> dict[str, float]:
-        """Return perplexity, its ratio to the yardstick's, mean and p99 KL, and top-1 agreement."""
+        """Return perplexity, its ratio to the yardstick's and that ratio's standard error, mean and p99 KL, top-1."""
+        difference = self.nll - self.reference_nll
         perplexity, reference = np.exp(self.nll.mean()), np.exp(self.reference_nll.mean())
         return {
             "n_positions": len(self.nll),
             "perplexity": float(perplexity),
             "perplexity_ratio": float(perplexity / reference),
+            "perplexity_ratio_error": float(difference.std(ddof=1) / np.sqrt(len(difference))),
             "mean_kl": float(self.kl.mean()),
             "p99_kl": float(np.quantile(self.kl, 0.99)),
             "top1_agreement": float(self.same_top.mean()),

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kvtape import server
+    from kvtape import client, server
     from kvtape.engine import AsyncEngine, Engine
     from kvtape.errors import KvtapeError
     from kvtape.types import FinishReason, SamplingParams, TokenEvent
@@ -20,6 +20,7 @@ __all__ = [
     "KvtapeError",
     "SamplingParams",
     "TokenEvent",
+    "client",
     "server",
 ]
 

@@ -19,6 +19,7 @@ def test_names_are_the_published_ones() -> None:
         "KvtapeError",
         "SamplingParams",
         "TokenEvent",
+        "client",
         "server",
     }
     assert kvtape.__all__ == sorted(kvtape.__all__)

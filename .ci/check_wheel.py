@@ -17,6 +17,13 @@ from kvtape._native import _core  # noqa: E402
 
 assert _core.active_isa() == "ref", f"KVTAPE_ISA=ref was not obeyed: {_core.active_isa()}"
 for name in kvtape.__all__:
-    if name != "server":  # it needs an extra
+    if name not in ("client", "server"):
         getattr(kvtape, name)
+        continue
+    try:
+        getattr(kvtape, name)
+    except ModuleNotFoundError as error:
+        assert "pip install 'kvtape[server]'" in str(error), error
+    else:
+        raise AssertionError(f"kvtape.{name} came without its extra")
 print(f"kvtape {kvtape.__version__}: wheel imported, {_core.active_isa()} in use")

@@ -39,7 +39,11 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     if name in __all__:
-        return importlib.import_module(f"kvtape.{name}")
+        try:
+            return importlib.import_module(f"kvtape.{name}")
+        except ModuleNotFoundError as error:
+            hint = f"kvtape.{name} needs {error.name}; install it with: pip install 'kvtape[server]'"
+            raise ModuleNotFoundError(hint, name=error.name) from error
     raise AttributeError(f"module 'kvtape' has no attribute {name!r}")
 
 

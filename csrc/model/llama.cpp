@@ -7,8 +7,6 @@
 
 #include "base/error.h"
 #include "model/weights.h"
-#include "ops/activation.h"
-#include "ops/norm.h"
 #include "ops/rope.h"
 
 namespace kvtape::model {
@@ -47,9 +45,9 @@ class Llama final : public Architecture {
 
   void forward(const ForwardArgs& args, Workspace& w) const override {
     const std::size_t n_tokens = args.batch.tokens.size(), dim = static_cast<std::size_t>(config_.dim);
-    for (std::size_t t = 0; t < n_tokens; ++t) {
+    args.lease.parallel_for(n_tokens, [&](std::size_t t, std::size_t) {
       ops::dequantize_row(embedding_, static_cast<std::size_t>(args.batch.tokens[t]), {w.x.data() + t * dim, dim});
-    }
+    });
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       attend(args, w, i);
       feed_forward(args, w, layers_[i]);
@@ -67,18 +65,17 @@ class Llama final : public Architecture {
               std::initializer_list<const ops::PackedWeights*> readers) const {
     const std::size_t dim = weight.size();
     const bool quantize = std::ranges::any_of(readers, [](const auto* reader) { return reader->quantized(); });
-    ops::rms_norm(args.lease, args.kernel, {w.x.data(), n_rows * dim}, weight, {w.h.data(), n_rows * dim},
-                  config_.norm_eps);
-    w.activations.set(args.lease, args.kernel, w.h.data(), dim, n_rows, dim, quantize);
+    w.activations.set(args.lease, args.kernel, w.h.data(), dim, n_rows, dim, quantize,
+                      [&](std::size_t begin, std::size_t n) {
+                        args.kernel.rms_norm(w.x.data() + begin * dim, weight.data(), w.h.data() + begin * dim, n, dim,
+                                             config_.norm_eps);
+                      });
   }
 
   // x += y W^T, where y is in w.activations
   void add_product(const ForwardArgs& args, Workspace& w, const ops::PackedWeights& weight) const {
-    const std::size_t n = args.batch.tokens.size() * weight.n_rows();
-    ops::matmul(args.lease, args.kernel, weight, w.activations, w.h.data(), weight.n_rows());
-    float* x = w.x.data();
-    const float* y = w.h.data();
-    for (std::size_t i = 0; i < n; ++i) x[i] += y[i];
+    const ops::MatmulJob job{&weight, &w.activations, w.h.data(), weight.n_rows(), w.x.data()};
+    ops::matmul_many(args.lease, args.kernel, {&job, 1});
   }
 
   void attend(const ForwardArgs& args, Workspace& w, std::size_t index) const {
@@ -118,13 +115,16 @@ class Llama final : public Architecture {
   }
 
   void feed_forward(const ForwardArgs& args, Workspace& w, const Layer& layer) const {
-    const std::size_t n_tokens = args.batch.tokens.size(), ffn_dim = layer.gate.n_rows(), n = n_tokens * ffn_dim;
+    const std::size_t n_tokens = args.batch.tokens.size(), ffn_dim = layer.gate.n_rows();
     normed(args, w, n_tokens, layer.ffn_norm, {&layer.gate, &layer.up});
     const ops::MatmulJob jobs[] = {{&layer.gate, &w.activations, w.gate.data(), ffn_dim},
                                    {&layer.up, &w.activations, w.up.data(), ffn_dim}};
     ops::matmul_many(args.lease, args.kernel, jobs);
-    ops::silu_mul(args.lease, args.kernel, {w.gate.data(), n}, {w.up.data(), n}, {w.gate.data(), n});
-    w.activations.set(args.lease, args.kernel, w.gate.data(), ffn_dim, n_tokens, ffn_dim, layer.down.quantized());
+    w.activations.set(args.lease, args.kernel, w.gate.data(), ffn_dim, n_tokens, ffn_dim, layer.down.quantized(),
+                      [&](std::size_t begin, std::size_t n) {
+                        float* gate = w.gate.data() + begin * ffn_dim;
+                        args.kernel.silu_mul(gate, w.up.data() + begin * ffn_dim, gate, n * ffn_dim);
+                      });
     add_product(args, w, layer.down);
   }
 

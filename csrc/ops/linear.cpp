@@ -15,7 +15,6 @@ using kernels::kBlockLen;
 using kernels::kTileRows;
 using tensor::DType;
 
-constexpr std::size_t kTokensPerTask = 8;   // of quantising rows
 constexpr std::size_t kTasksPerThread = 4;  // enough for a thread that lost its core for a while
 constexpr std::size_t kMaxTilesPerTask = 16;
 
@@ -34,6 +33,15 @@ void check(const MatmulJob& job) {
   if (job.x->n_tokens() > 1 && job.y_stride < job.w->n_rows()) {
     throw Error(ErrorCode::invalid_argument,
                 "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape());
+  }
+}
+
+// add_to += y for rows of w [row_begin, row_end), while y is in the cache.
+void add_rows(const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
+  for (std::size_t t = 0; t < job.x->n_tokens(); ++t) {
+    const float* y = job.y + t * job.y_stride;
+    float* sum = job.add_to + t * job.y_stride;
+    for (std::size_t r = row_begin; r < row_end; ++r) sum[r] += y[r];
   }
 }
 
@@ -65,8 +73,8 @@ void ActivationBuffer::reserve(std::size_t n_tokens, std::size_t dim) {
   sum_.reserve_discard(n / kBlockLen);
 }
 
-void ActivationBuffer::set(Lease& lease, const kernels::KernelTable& kernel, const float* x, std::size_t x_stride,
-                           std::size_t n_tokens, std::size_t dim, bool quantize) {
+void ActivationBuffer::take(const float* x, std::size_t x_stride, std::size_t n_tokens, std::size_t dim,
+                            bool quantize) {
   if (n_tokens > 1 && x_stride < dim) {
     throw Error(ErrorCode::invalid_argument,
                 "x_stride: " + std::to_string(x_stride) + ", wanted at least " + std::to_string(dim));
@@ -83,13 +91,12 @@ void ActivationBuffer::set(Lease& lease, const kernels::KernelTable& kernel, con
   if (!quantize) return;
   reserve(n_tokens, dim);
   rows_ = {q_.data(), d_.data(), s_.data(), sum_.data()};
-  const std::size_t n_blocks = dim / kBlockLen;
-  lease.parallel_for((n_tokens + kTokensPerTask - 1) / kTokensPerTask, [&](std::size_t task, std::size_t) {
-    const std::size_t begin = task * kTokensPerTask;
-    const std::size_t at = begin * n_blocks;
-    kernel.quantize_rows(x + begin * x_stride, x_stride, std::min(kTokensPerTask, n_tokens - begin), dim,
-                         {rows_.q + begin * dim, rows_.d + at, rows_.s + at, rows_.sum + at});
-  });
+}
+
+void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::size_t begin, std::size_t n) const {
+  const std::size_t at = begin * (dim_ / kBlockLen);
+  kernel.quantize_rows(x_ + begin * x_stride_, x_stride_, n, dim_,
+                       {rows_.q + begin * dim_, rows_.d + at, rows_.s + at, rows_.sum + at});
 }
 
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs) {
@@ -108,7 +115,9 @@ void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<con
     const MatmulJob* job = jobs.data();
     for (; task >= n_tasks(*job); ++job) task -= n_tasks(*job);
     const std::size_t begin = task * tiles * kTileRows;
-    run_rows(kernel, *job, begin, std::min(job->w->n_rows(), begin + tiles * kTileRows));
+    const std::size_t end = std::min(job->w->n_rows(), begin + tiles * kTileRows);
+    run_rows(kernel, *job, begin, end);
+    if (job->add_to != nullptr) add_rows(*job, begin, end);
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // y = x W^T for packed weights. Rows of the activations are quantised once and shared by all matrices that read them.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,8 +22,22 @@ class ActivationBuffer {
 
   // Takes x: [n_tokens, dim] with rows x_stride floats apart, which must stay until the last matmul has read it.
   // quantize: also make the int8 form, which quantised weights need; dim is then a multiple of 32.
+  // fill_rows(begin, n), where given, writes rows [begin, begin + n) of x first: a norm or an activation shares the
+  // parallel section and the cache lines of the quantising.
+  template <class FillRows>
   void set(Lease& lease, const kernels::KernelTable& kernel, const float* x, std::size_t x_stride, std::size_t n_tokens,
-           std::size_t dim, bool quantize);
+           std::size_t dim, bool quantize, FillRows&& fill_rows) {
+    take(x, x_stride, n_tokens, dim, quantize);
+    lease.parallel_for((n_tokens + kTokensPerTask - 1) / kTokensPerTask, [&](std::size_t task, std::size_t) {
+      const std::size_t begin = task * kTokensPerTask, n = std::min(kTokensPerTask, n_tokens - begin);
+      fill_rows(begin, n);
+      if (quantize) quantize_rows(kernel, begin, n);
+    });
+  }
+  void set(Lease& lease, const kernels::KernelTable& kernel, const float* x, std::size_t x_stride, std::size_t n_tokens,
+           std::size_t dim, bool quantize) {
+    set(lease, kernel, x, x_stride, n_tokens, dim, quantize, [](std::size_t, std::size_t) {});
+  }
 
   [[nodiscard]] const float* x() const noexcept { return x_; }
   [[nodiscard]] std::size_t x_stride() const noexcept { return x_stride_; }
@@ -33,6 +48,11 @@ class ActivationBuffer {
   [[nodiscard]] const kernels::QuantizedRows& rows() const noexcept { return rows_; }
 
  private:
+  static constexpr std::size_t kTokensPerTask = 8;
+
+  void take(const float* x, std::size_t x_stride, std::size_t n_tokens, std::size_t dim, bool quantize);
+  void quantize_rows(const kernels::KernelTable& kernel, std::size_t begin, std::size_t n) const;
+
   const float* x_ = nullptr;
   std::size_t x_stride_ = 0, n_tokens_ = 0, dim_ = 0;
   bool quantized_ = false;
@@ -47,6 +67,7 @@ struct MatmulJob {
   const ActivationBuffer* x;  // quantized() where w is, dim() = w->n_cols()
   float* y;                   // [x->n_tokens(), w->n_rows()], rows y_stride floats apart
   std::size_t y_stride;
+  float* add_to = nullptr;  // laid out as y: where given, y is added to it as well (a residual stream)
 };
 
 // Runs the jobs in one parallel section (q, k, v; gate, up). Bits depend on nothing but weights and activations.

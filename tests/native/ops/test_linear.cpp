@@ -72,6 +72,32 @@ void many_equals_one_by_one() {
   }
 }
 
+// add_to has y added to it, whatever the split; rows that fill_rows writes are what is quantised.
+void adds_and_fills_in_the_same_section() {
+  base::ThreadPool pool;
+  constexpr std::size_t kTokens = 19, kRows = 600, kStride = kRows + 5;
+  const std::vector<float> source = ramp(kTokens * kDim);
+  for (std::size_t n_threads : {1, 2}) {
+    Lease lease(pool, n_threads);
+    const PackedWeights w = weights(lease, DType::q4_1, kRows);
+    ActivationBuffer given, filled;
+    given.set(lease, ops::table(), source.data(), kDim, kTokens, kDim, true);
+    std::vector<float> x(source.size(), -3.0f);
+    filled.set(lease, ops::table(), x.data(), kDim, kTokens, kDim, true, [&](std::size_t begin, std::size_t n) {
+      std::memcpy(x.data() + begin * kDim, source.data() + begin * kDim, n * kDim * sizeof(float));
+    });
+    std::vector<float> y(kTokens * kStride, -7.0f), sum(kTokens * kStride, 0.5f), y_alone = y;
+    ops::matmul(lease, ops::table(), w, given, y_alone.data(), kStride);
+    const MatmulJob job{&w, &filled, y.data(), kStride, sum.data()};
+    ops::matmul_many(lease, ops::table(), {&job, 1});
+    CHECK(y == y_alone);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const bool outside = i % kStride >= kRows;
+      CHECK(sum[i] == (outside ? 0.5f : 0.5f + y[i]), "element %zu", i);
+    }
+  }
+}
+
 void allocates_nothing_once_it_has_room() {
   base::ThreadPool pool;
   Lease lease(pool, 2);
@@ -128,6 +154,7 @@ void refuses_what_does_not_fit() {
 
 int main() {
   many_equals_one_by_one();
+  adds_and_fills_in_the_same_section();
   allocates_nothing_once_it_has_room();
   refuses_what_does_not_fit();
   return kvtape::test::failures();

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kvtape.engine.core as core_module
 from kvtape import Engine, FinishReason, SamplingParams
 from kvtape.engine.core import parse_memory
 from kvtape.errors import Conflict, ContextOverflow, EngineFailed, InvalidRequest, NotFound
@@ -169,6 +170,26 @@ def test_dropping_a_generation_cancels_it(engine: Engine) -> None:
     n_tokens = sequence.n_tokens
     sequence.append("more")  # refused while something generates
     assert sequence.n_tokens > n_tokens
+
+
+def test_the_collector_may_drop_a_generation_while_events_are_delivered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector runs where it likes: on the engine thread too, inside the lock that cancelling wants."""
+    convert = core_module._to_python
+
+    def collect_and_convert(event: object) -> object:
+        gc.collect()
+        return convert(event)  # type: ignore[arg-type]
+
+    forgotten = engine.open()
+    forgotten.append(PROMPT)
+    cycle: list[object] = [forgotten.generate(max_tokens=8, ignore_eos=True), forgotten]
+    cycle.append(cycle)
+    monkeypatch.setattr(core_module, "_to_python", collect_and_convert)
+    del cycle, forgotten
+    assert len(run(engine, max_tokens=4, ignore_eos=True)) == 4
+    assert engine.stats().running == 0
 
 
 def test_resident_means_all_but_the_last(engine: Engine) -> None:

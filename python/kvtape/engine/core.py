@@ -70,7 +70,9 @@ class EngineCore:
             isa=isa or "",
         )
         self.failure: Exception | None = None
-        self._lock = threading.Lock()  # guards the two tables; held while a generation is submitted and registered
+        # Guards the two tables; held while a generation is submitted and registered. Re-entrant: the garbage collector
+        # may run in a thread that holds it, and a dropped generation cancels itself there.
+        self._lock = threading.RLock()
         self._generations: dict[int, tuple[Sink, Any]] = {}
         self._waits: dict[int, list[tuple[Sink, Any]]] = defaultdict(list)
         self._thread = threading.Thread(
@@ -159,11 +161,10 @@ class EngineCore:
         posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
         with self._lock:
             self.failure = failure
-            waits = [wait for waits in self._waits.values() for wait in waits]
-            for sink, target in [*self._generations.values(), *waits]:
-                posts[sink].append((target, failure))
-            self._generations.clear()
-            self._waits.clear()
+            generations, self._generations = self._generations, {}
+            waits, self._waits = self._waits, defaultdict(list)
+        for sink, target in [*generations.values(), *(wait for waiting in waits.values() for wait in waiting)]:
+            posts[sink].append((target, failure))
         for sink, items in posts.items():
             sink.post(items)
 

@@ -123,7 +123,8 @@ void matmul(const ops::PackedWeights& w, const Array<float>& x, Array<float>& ou
   py::gil_scoped_release unlocked;
   Run run(isa, n_threads);
   ops::ActivationBuffer activations;
-  activations.set(run.lease, run.kernel, from, w.n_cols(), n_tokens, w.n_cols(), w.quantized());
+  activations.set(run.lease, run.kernel, from, w.n_cols(), n_tokens, w.n_cols(),
+                  w.quantized() ? ops::Int8Form::once : ops::Int8Form::none);
   ops::matmul(run.lease, run.kernel, w, activations, to, w.n_rows());
 }
 

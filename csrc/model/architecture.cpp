@@ -30,7 +30,7 @@ void Workspace::prepare(const Config& config, const Batch& batch) {
   attended.reserve_discard(n_tokens * n_q);
   gate.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
   up.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
-  logits.reserve_discard(batch.wants.size() * static_cast<std::size_t>(config.vocab_size));
+  logits.reserve_discard(2 * batch.wants.size() * static_cast<std::size_t>(config.vocab_size));
 
   positions.clear();
   spans.clear();

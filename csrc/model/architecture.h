@@ -24,7 +24,7 @@ struct Workspace {
   base::AlignedBuffer<float> qkv;       // [T, (n_heads + 2 n_kv_heads) * head_dim]
   base::AlignedBuffer<float> attended;  // [T, n_heads * head_dim]
   base::AlignedBuffer<float> gate, up;  // [T, ffn_dim]
-  base::AlignedBuffer<float> logits;    // [n_wants, vocab_size]
+  base::AlignedBuffer<float> logits;    // [2 n_wants, vocab_size]: the second half is the head's second terms
   ops::ActivationBuffer activations;
   ops::AttentionScratch attention;
   std::vector<std::int32_t> positions;    // [T]

@@ -18,6 +18,10 @@ using tensor::DType;
 constexpr std::size_t kTasksPerThread = 4;  // enough for a thread that lost its core for a while
 constexpr std::size_t kMaxTilesPerTask = 16;
 
+bool two_terms(const MatmulJob& job) { return job.w->quantized() && job.x->form() == Int8Form::twice; }
+
+std::size_t n_y_rows(const MatmulJob& job) { return job.x->n_tokens() * (two_terms(job) ? 2 : 1); }
+
 void check(const MatmulJob& job) {
   const auto shape = [&] {
     return "[" + std::to_string(job.w->n_rows()) + ", " + std::to_string(job.w->n_cols()) + "]";
@@ -26,27 +30,26 @@ void check(const MatmulJob& job) {
     throw Error(ErrorCode::invalid_argument,
                 "x: " + std::to_string(job.x->dim()) + " columns, wanted those of w: " + shape());
   }
-  if (job.w->quantized() && !job.x->quantized()) {
+  if (job.w->quantized() && job.x->form() == Int8Form::none) {
     throw Error(ErrorCode::invalid_argument,
                 "x: has no int8 form, which w of type " + std::string(tensor::info(job.w->dtype()).name) + " needs");
   }
-  if (job.x->n_tokens() > 1 && job.y_stride < job.w->n_rows()) {
+  if (n_y_rows(job) > 1 && job.y_stride < job.w->n_rows()) {
     throw Error(ErrorCode::invalid_argument,
                 "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape());
   }
 }
 
-// add_to += y for rows of w [row_begin, row_end), while y is in the cache.
-void add_rows(const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
-  for (std::size_t t = 0; t < job.x->n_tokens(); ++t) {
-    const float* y = job.y + t * job.y_stride;
-    float* sum = job.add_to + t * job.y_stride;
-    for (std::size_t r = row_begin; r < row_end; ++r) sum[r] += y[r];
+// to += from for columns [begin, end) of n_rows rows, while they are in the cache.
+void add_columns(const float* from, float* to, std::size_t stride, std::size_t n_rows, std::size_t begin,
+                 std::size_t end) {
+  for (std::size_t t = 0; t < n_rows; ++t, from += stride, to += stride) {
+    for (std::size_t r = begin; r < end; ++r) to[r] += from[r];
   }
 }
 
 void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
-  const kernels::MatmulRange range{row_begin, row_end, job.x->n_tokens(), job.y, job.y_stride};
+  const kernels::MatmulRange range{row_begin, row_end, n_y_rows(job), job.y, job.y_stride};
   const auto quantized = [&](kernels::MatmulQuantized* matmul) { matmul(job.w->view(), job.x->rows(), range); };
   const auto floats = [&](kernels::MatmulFloat* matmul) {
     matmul(job.w->view(), job.x->x(), job.x->x_stride(), range);
@@ -65,21 +68,13 @@ std::size_t n_tiles(const MatmulJob& job) { return (job.w->n_rows() + kTileRows 
 
 }  // namespace
 
-void ActivationBuffer::reserve(std::size_t n_tokens, std::size_t dim) {
-  const std::size_t n = n_tokens * dim;
-  q_.reserve_discard(n);
-  d_.reserve_discard(n / kBlockLen);
-  s_.reserve_discard(n / kBlockLen);
-  sum_.reserve_discard(n / kBlockLen);
-}
-
 void ActivationBuffer::take(const float* x, std::size_t x_stride, std::size_t n_tokens, std::size_t dim,
-                            bool quantize) {
+                            Int8Form form) {
   if (n_tokens > 1 && x_stride < dim) {
     throw Error(ErrorCode::invalid_argument,
                 "x_stride: " + std::to_string(x_stride) + ", wanted at least " + std::to_string(dim));
   }
-  if (quantize && dim % kBlockLen != 0) {
+  if (form != Int8Form::none && dim % kBlockLen != 0) {
     throw Error(ErrorCode::invalid_argument,
                 "x: " + std::to_string(dim) + " columns, wanted a multiple of " + std::to_string(kBlockLen));
   }
@@ -87,16 +82,35 @@ void ActivationBuffer::take(const float* x, std::size_t x_stride, std::size_t n_
   x_stride_ = x_stride;
   n_tokens_ = n_tokens;
   dim_ = dim;
-  quantized_ = quantize;
-  if (!quantize) return;
-  reserve(n_tokens, dim);
+  form_ = form;
+  if (form == Int8Form::none) return;
+  const std::size_t n = n_tokens * dim * (form == Int8Form::twice ? 2 : 1);
+  q_.reserve_discard(n);
+  d_.reserve_discard(n / kBlockLen);
+  s_.reserve_discard(n / kBlockLen);
+  sum_.reserve_discard(n / kBlockLen);
+  if (form == Int8Form::twice) rest_.reserve_discard(n_tokens * dim);
   rows_ = {q_.data(), d_.data(), s_.data(), sum_.data()};
 }
 
-void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::size_t begin, std::size_t n) const {
-  const std::size_t at = begin * (dim_ / kBlockLen);
-  kernel.quantize_rows(x_ + begin * x_stride_, x_stride_, n, dim_,
-                       {rows_.q + begin * dim_, rows_.d + at, rows_.s + at, rows_.sum + at});
+void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::size_t begin, std::size_t n) {
+  const std::size_t n_blocks = dim_ / kBlockLen;
+  const auto rows_at = [&](std::size_t row) {
+    const std::size_t at = row * n_blocks;
+    return kernels::QuantizedRows{rows_.q + row * dim_, rows_.d + at, rows_.s + at, rows_.sum + at};
+  };
+  const kernels::QuantizedRows first = rows_at(begin);
+  const float* x = x_ + begin * x_stride_;
+  kernel.quantize_rows(x, x_stride_, n, dim_, first);
+  if (form_ != Int8Form::twice) return;
+  float* rest = rest_.data() + begin * dim_;
+  for (std::size_t t = 0; t < n; ++t) {
+    for (std::size_t c = 0; c < dim_; ++c) {
+      rest[t * dim_ + c] =
+          x[t * x_stride_ + c] - first.d[t * n_blocks + c / kBlockLen] * static_cast<float>(first.q[t * dim_ + c]);
+    }
+  }
+  kernel.quantize_rows(rest, dim_, n, dim_, rows_at(n_tokens_ + begin));
 }
 
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs) {
@@ -117,7 +131,9 @@ void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<con
     const std::size_t begin = task * tiles * kTileRows;
     const std::size_t end = std::min(job->w->n_rows(), begin + tiles * kTileRows);
     run_rows(kernel, *job, begin, end);
-    if (job->add_to != nullptr) add_rows(*job, begin, end);
+    const std::size_t n_tokens = job->x->n_tokens();
+    if (two_terms(*job)) add_columns(job->y + n_tokens * job->y_stride, job->y, job->y_stride, n_tokens, begin, end);
+    if (job->add_to != nullptr) add_columns(job->y, job->add_to, job->y_stride, n_tokens, begin, end);
   });
 }
 

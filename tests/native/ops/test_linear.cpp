@@ -2,6 +2,7 @@
 
 #include "ops/linear.h"
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ namespace {
 
 using namespace kvtape;
 using ops::ActivationBuffer;
+using ops::Int8Form;
 using ops::Lease;
 using ops::MatmulJob;
 using ops::PackedWeights;
@@ -45,7 +47,7 @@ void many_equals_one_by_one() {
       for (std::size_t n_tokens : {1, 5}) {
         const std::vector<float> x = ramp(n_tokens * (kDim + 3));
         ActivationBuffer activations;
-        activations.set(lease, *kernel, x.data(), kDim + 3, n_tokens, kDim, true);
+        activations.set(lease, *kernel, x.data(), kDim + 3, n_tokens, kDim, Int8Form::once);
         const PackedWeights w[] = {weights(lease, DType::q4_1, 700), weights(lease, DType::q8_0, 20),
                                    weights(lease, DType::f16, 33), weights(lease, DType::q4_0, 16)};
         std::vector<std::vector<float>> together, alone;
@@ -81,11 +83,12 @@ void adds_and_fills_in_the_same_section() {
     Lease lease(pool, n_threads);
     const PackedWeights w = weights(lease, DType::q4_1, kRows);
     ActivationBuffer given, filled;
-    given.set(lease, ops::table(), source.data(), kDim, kTokens, kDim, true);
+    given.set(lease, ops::table(), source.data(), kDim, kTokens, kDim, Int8Form::once);
     std::vector<float> x(source.size(), -3.0f);
-    filled.set(lease, ops::table(), x.data(), kDim, kTokens, kDim, true, [&](std::size_t begin, std::size_t n) {
-      std::memcpy(x.data() + begin * kDim, source.data() + begin * kDim, n * kDim * sizeof(float));
-    });
+    filled.set(lease, ops::table(), x.data(), kDim, kTokens, kDim, Int8Form::once,
+               [&](std::size_t begin, std::size_t n) {
+                 std::memcpy(x.data() + begin * kDim, source.data() + begin * kDim, n * kDim * sizeof(float));
+               });
     std::vector<float> y(kTokens * kStride, -7.0f), sum(kTokens * kStride, 0.5f), y_alone = y;
     ops::matmul(lease, ops::table(), w, given, y_alone.data(), kStride);
     const MatmulJob job{&w, &filled, y.data(), kStride, sum.data()};
@@ -98,6 +101,43 @@ void adds_and_fills_in_the_same_section() {
   }
 }
 
+// Two terms are y of x's int8 form plus y of the int8 form of what that leaves, and far nearer to exact.
+void two_terms_add_up() {
+  base::ThreadPool pool;
+  Lease lease(pool, 2);
+  constexpr std::size_t kTokens = 11, kRows = 40;
+  const std::vector<float> x = ramp(kTokens * kDim);
+  const PackedWeights quantized = weights(lease, DType::q8_0, kRows);
+  for (const kernels::KernelTable* kernel : kernels::available()) {
+    ActivationBuffer both, first, second;
+    both.set(lease, *kernel, x.data(), kDim, kTokens, kDim, Int8Form::twice);
+    first.set(lease, *kernel, x.data(), kDim, kTokens, kDim, Int8Form::once);
+    std::vector<float> rest(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      rest[i] = x[i] - first.rows().d[i / 32] * static_cast<float>(first.rows().q[i]);
+    }
+    second.set(lease, *kernel, rest.data(), kDim, kTokens, kDim, Int8Form::once);
+    std::vector<float> y(2 * kTokens * kRows), y_first(kTokens * kRows), y_second(kTokens * kRows), w(kDim);
+    ops::matmul(lease, *kernel, quantized, both, y.data(), kRows);
+    ops::matmul(lease, *kernel, quantized, first, y_first.data(), kRows);
+    ops::matmul(lease, *kernel, quantized, second, y_second.data(), kRows);
+    double error_once = 0.0, error_twice = 0.0;
+    for (std::size_t r = 0; r < kRows; ++r) {
+      ops::dequantize_row(quantized, r, w);
+      for (std::size_t t = 0; t < kTokens; ++t) {
+        const std::size_t i = t * kRows + r;
+        CHECK(y[i] == y_first[i] + y_second[i]);
+        double exact = 0.0;
+        for (std::size_t c = 0; c < kDim; ++c)
+          exact += static_cast<double>(w[c]) * static_cast<double>(x[t * kDim + c]);
+        error_once += std::abs(static_cast<double>(y_first[i]) - exact);
+        error_twice += std::abs(static_cast<double>(y[i]) - exact);
+      }
+    }
+    CHECK(error_twice < error_once / 50, "%g, once %g", error_twice, error_once);
+  }
+}
+
 void allocates_nothing_once_it_has_room() {
   base::ThreadPool pool;
   Lease lease(pool, 2);
@@ -105,10 +145,10 @@ void allocates_nothing_once_it_has_room() {
   const std::vector<float> x = ramp(8 * kDim);
   std::vector<float> y(8 * 100);
   ActivationBuffer activations;
-  activations.reserve(8, kDim);
+  activations.set(lease, ops::table(), x.data(), kDim, 8, kDim, Int8Form::twice);
   const std::size_t before = test::n_allocations;
   for (std::size_t n_tokens : {8, 1, 3, 8}) {
-    activations.set(lease, ops::table(), x.data(), kDim, n_tokens, kDim, true);
+    activations.set(lease, ops::table(), x.data(), kDim, n_tokens, kDim, Int8Form::once);
     const MatmulJob jobs[] = {{&w, &activations, y.data(), 100}, {&w, &activations, y.data(), 100}};
     ops::matmul_many(lease, ops::table(), std::span(jobs).first(1));
     ops::matmul(lease, ops::table(), w, activations, y.data(), 100);
@@ -138,16 +178,16 @@ void refuses_what_does_not_fit() {
   const auto run = [&](const PackedWeights& w, std::size_t y_stride) {
     ops::matmul(lease, kernel, w, activations, y.data(), y_stride);
   };
-  activations.set(lease, kernel, x.data(), kDim, 4, kDim, false);
+  activations.set(lease, kernel, x.data(), kDim, 4, kDim, Int8Form::none);
   CHECK(!refused("", [&] { run(floats, 20); }));
   CHECK(refused("x: has no int8 form, which w of type Q8_0 needs", [&] { run(quantized, 20); }));
   CHECK(refused("y_stride: 19, wanted at least the rows of w: [20, 96]", [&] { run(floats, 19); }));
-  activations.set(lease, kernel, x.data(), 64, 4, 64, true);
+  activations.set(lease, kernel, x.data(), 64, 4, 64, Int8Form::once);
   CHECK(refused("x: 64 columns, wanted those of w: [20, 96]", [&] { run(quantized, 20); }));
   CHECK(refused("x: 48 columns, wanted a multiple of 32",
-                [&] { activations.set(lease, kernel, x.data(), 48, 4, 48, true); }));
+                [&] { activations.set(lease, kernel, x.data(), 48, 4, 48, Int8Form::once); }));
   CHECK(refused("x_stride: 95, wanted at least 96",
-                [&] { activations.set(lease, kernel, x.data(), 95, 2, kDim, true); }));
+                [&] { activations.set(lease, kernel, x.data(), 95, 2, kDim, Int8Form::once); }));
 }
 
 }  // namespace
@@ -155,6 +195,7 @@ void refuses_what_does_not_fit() {
 int main() {
   many_equals_one_by_one();
   adds_and_fills_in_the_same_section();
+  two_terms_add_up();
   allocates_nothing_once_it_has_room();
   refuses_what_does_not_fit();
   return kvtape::test::failures();

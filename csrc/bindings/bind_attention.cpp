@@ -63,14 +63,19 @@ void bind_attention(py::module_& m) {
   m.def(
       "attention",
       [](const Array<float>& q, Array<std::uint16_t>& pool, const std::vector<const Span*>& spans, Array<float>& out,
-         std::size_t layer, float scale, std::size_t n_threads, std::string_view isa) {
+         std::size_t layer, float scale, std::size_t window, std::size_t n_threads, std::string_view isa) {
         require_shape(q, "q", {-1, -1, -1});
         require_shape(out, "out", {q.shape(0), q.shape(1), q.shape(2)});
         const auto kv = kv_pool(pool, static_cast<std::size_t>(q.shape(2)));
         const auto views = checked_spans(spans, q.shape(0));
         const auto stride = static_cast<std::size_t>(q.shape(1) * q.shape(2));
-        const ops::AttentionQueries queries{
-            q.data(), stride, static_cast<std::size_t>(q.shape(1)), scale, mutable_view(out).data(), stride};
+        const ops::AttentionQueries queries{.q = q.data(),
+                                            .q_stride = stride,
+                                            .n_heads = static_cast<std::size_t>(q.shape(1)),
+                                            .scale = scale,
+                                            .out = mutable_view(out).data(),
+                                            .out_stride = stride,
+                                            .window = window};
         const kernels::KernelTable& table = ops::table(isa);
         py::gil_scoped_release unlocked;
         ops::AttentionScratch scratch;
@@ -78,7 +83,7 @@ void bind_attention(py::module_& m) {
         ops::attention(lease, table, kv, layer, queries, views, scratch);
       },
       "q"_a.noconvert(), "pool"_a.noconvert(), "spans"_a, "out"_a.noconvert(), py::kw_only(), "layer"_a, "scale"_a,
-      "n_threads"_a, "isa"_a);
+      "window"_a, "n_threads"_a, "isa"_a);
 
   m.def(
       "write_kv",

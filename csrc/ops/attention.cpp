@@ -189,6 +189,11 @@ class Wave {
     }
   }
 
+  // The first position that a row at `position` sees.
+  std::size_t first_seen(std::size_t position) const noexcept {
+    return queries_.window == 0 || position < queries_.window ? 0 : position + 1 - queries_.window;
+  }
+
   // States of one KV head and group, from the first query of `row` on.
   kernels::AttentionState state(std::size_t kv_head, std::size_t group, std::size_t row) const noexcept {
     const std::size_t first = ((kv_head * n_groups_ + group) * buffers_.rows.size() + row) * heads_per_kv_;
@@ -198,33 +203,40 @@ class Wave {
   void attend(const Task& task) const noexcept {
     const Row* rows = buffers_.rows.data();
     // Positions ascend inside a span, but a shared task has several.
-    std::size_t most = 0;
-    for (std::size_t row = task.row_begin; row < task.row_end; ++row) most = std::max(most, rows[row].position);
+    std::size_t least = rows[task.row_begin].position, most = 0;
+    for (std::size_t row = task.row_begin; row < task.row_end; ++row) {
+      least = std::min(least, rows[row].position);
+      most = std::max(most, rows[row].position);
+    }
+    const std::size_t part_begin = std::max(task.part_begin, first_seen(least) / kPartitionLen);
     const std::size_t part_end = std::min(task.part_end, most / kPartitionLen + 1);
     const kernels::AttentionState state_at = state(task.kv_head, task.part_begin / kPartitionGroup, task.row_begin);
     const std::size_t n_queries = (task.row_end - task.row_begin) * heads_per_kv_;
     if (task.part_begin % kPartitionGroup == 0) std::fill_n(state_at.l, n_queries, 0.0f);
-    if (part_end <= task.part_begin) return;
+    if (part_end <= part_begin) return;
 
     const float* q[kMaxTileQueries];
-    std::int32_t n_visible[kPartitionGroup * kMaxTileQueries];
+    std::int32_t n_visible[kPartitionGroup * kMaxTileQueries], first_visible[kPartitionGroup * kMaxTileQueries];
     std::size_t query = 0;
     for (std::size_t row = task.row_begin; row < task.row_end; ++row) {
       const float* first =
           queries_.q + rows[row].index * queries_.q_stride + task.kv_head * heads_per_kv_ * layout_.head_dim;
       for (std::size_t h = 0; h < heads_per_kv_; ++h, ++query) {
         q[query] = first + h * layout_.head_dim;
-        for (std::size_t part = task.part_begin; part < part_end; ++part) {
-          const std::size_t begin = part * kPartitionLen, end = rows[row].position + 1;
-          n_visible[(part - task.part_begin) * n_queries + query] =
-              static_cast<std::int32_t>(end <= begin ? 0 : std::min(end - begin, kPartitionLen));
+        for (std::size_t part = part_begin; part < part_end; ++part) {
+          const auto inside = [&](std::size_t position) {  // the partition, as an offset from its begin
+            const std::size_t begin = part * kPartitionLen;
+            return static_cast<std::int32_t>(position <= begin ? 0 : std::min(position - begin, kPartitionLen));
+          };
+          n_visible[(part - part_begin) * n_queries + query] = inside(rows[row].position + 1);
+          first_visible[(part - part_begin) * n_queries + query] = inside(first_seen(rows[row].position));
         }
       }
     }
 
     constexpr std::size_t kMaxTiles = kGroupLen / 32;
     const std::uint16_t *k_tiles[kMaxTiles] = {}, *v_tiles[kMaxTiles] = {};
-    const std::size_t first_block = task.part_begin * kPartitionLen / layout_.block_size;
+    const std::size_t first_block = part_begin * kPartitionLen / layout_.block_size;
     const std::size_t end_block = std::min(part_end * kPartitionLen - 1, most) / layout_.block_size + 1;
     for (std::size_t i = 0; i < end_block - first_block; ++i) {
       const auto id = static_cast<std::size_t>(task.blocks[first_block + i]);
@@ -236,11 +248,12 @@ class Wave {
                    .head_dim = layout_.head_dim,
                    .block_size = layout_.block_size,
                    .scale = queries_.scale,
-                   .n_partitions = part_end - task.part_begin,
+                   .n_partitions = part_end - part_begin,
                    .k_tiles = k_tiles,
                    .v_tiles = v_tiles,
                    .n_visible = n_visible,
-                   .state = state_at});
+                   .state = state_at,
+                   .first_visible = queries_.window == 0 ? nullptr : first_visible});
   }
 
   // Folds the groups of a tile of one span's rows, and divides.

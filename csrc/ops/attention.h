@@ -48,6 +48,7 @@ struct AttentionQueries {
   float scale;
   float* out;  // as q, rows out_stride floats apart
   std::size_t out_stride;
+  std::size_t window = 0;  // a row at position p sees the last `window` positions, p among them; 0: all up to p
 };
 
 // Working memory of attention(); grows to the largest batch it has seen, then nothing is allocated. Batches whose softmax

@@ -107,6 +107,7 @@ def attention(
     *,
     layer: int,
     scale: float,
+    window: int,
     n_threads: int,
     isa: str,
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 from kvtape._native import _core
 from kvtape.errors import InvalidRequest
 
-OPTIONS = {"layer": 0, "scale": 1.0, "n_threads": 1, "isa": ""}
+OPTIONS = {"layer": 0, "scale": 1.0, "window": 0, "n_threads": 1, "isa": ""}
 
 
 def arrays():

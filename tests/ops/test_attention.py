@@ -66,17 +66,19 @@ def test_block_size_and_block_ids(isa, length):
     assert len(answers) == 1
 
 
-def test_chunks_of_a_prompt(isa):
+@pytest.mark.parametrize("window", [0, 20, 130])
+def test_chunks_of_a_prompt(isa, window):
     batch = Batch(2, [161], 161)
-    whole = batch.run(isa=isa)
+    whole = batch.run(isa=isa, window=window)
     for pieces in ([1, 160], [64, 64, 33], [127, 1, 33], [1] * 161):
         # each piece alone: a group of its own would also do, but this way the batch differs too
-        assert batch.run(pieces=pieces, isa=isa) == whole
+        assert batch.run(pieces=pieces, isa=isa, window=window) == whole
 
 
-def test_threads(isa):
+@pytest.mark.parametrize("window", [0, 100, 1100])
+def test_threads(isa, window):
     batch = Batch(3, [2100, 70, 1500], 3)
-    assert batch.run(n_threads=2, isa=isa) == batch.run(n_threads=1, isa=isa)
+    assert batch.run(n_threads=2, isa=isa, window=window) == batch.run(n_threads=1, isa=isa, window=window)
 
 
 @pytest.mark.parametrize("shared_len", [100, 128, 300, 1024, 1152, 2200])
@@ -89,9 +91,29 @@ def test_shared_or_not(isa, shared_len):
     assert batch.run(groups=[1, 2, 2, 3], block_size=128, isa=isa) == alone
 
 
-def test_rows_inside_what_is_shared(isa):
+@pytest.mark.parametrize("window", [0, 100, 1100])
+def test_rows_inside_what_is_shared(isa, window):
     batch = Batch(5, [1300, 1300], 700, 1280)  # most rows of both stand in the shared part
-    assert batch.run(groups=[0, 0], isa=isa) == batch.run(isa=isa)
+    assert batch.run(groups=[0, 0], isa=isa, window=window) == batch.run(isa=isa, window=window)
+
+
+@pytest.mark.parametrize("window", [1, 128, 500, 1025, 2000])
+def test_a_window_over_what_is_shared(isa, window):
+    batch = Batch(8, [1200 + n for n in (3, 200, 1100, 4)], 3, 1152)
+    alone = batch.run(isa=isa, window=window)
+    assert batch.run(groups=[7, 7, 7, 7], isa=isa, window=window) == alone
+    assert batch.run(groups=[0, 0, 5, 5], isa=isa, n_threads=2, block_size=128, window=window) == alone
+
+
+@pytest.mark.parametrize("window", [1, 33, 1024, 1025])
+def test_windows_deep_in_a_context_match_float64(window):
+    length, n_rows = 2300, 5
+    batch = Batch(9, [length], n_rows)
+    found = np.frombuffer(batch.run(scale=0.25, window=window), np.float32).reshape(batch.q.shape)
+    k, v = batch.kv[0].astype(np.float64)
+    positions = range(length - n_rows, length)
+    exact = reference.attention(batch.q.astype(np.float64), k, v, positions, 0.25, window)
+    np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
 def test_neighbours(isa):
@@ -105,7 +127,8 @@ def test_neighbours(isa):
 
 def test_isas_agree():
     batch = Batch(7, [2300, 40, 1025], 30)
-    assert batch.run() == batch.run(isa="ref")
+    for window in (0, 150):
+        assert batch.run(window=window) == batch.run(isa="ref", window=window)
 
 
 def test_rows_without_a_span_are_left_alone(isa):

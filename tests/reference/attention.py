@@ -3,16 +3,18 @@
 import numpy as np
 
 
-def attention(q, k, v, positions, scale):
-    """q: [n_rows, n_heads, head_dim]; k, v: [n_positions, n_kv_heads, head_dim]; row i sees 0 to positions[i].
+def attention(q, k, v, positions, scale, window=0):
+    """q: [n_rows, n_heads, head_dim]; k, v: [n_positions, n_kv_heads, head_dim]; row i sees 0 to positions[i],
+    the last `window` of them where there is a window.
 
     Sums are plain chains, ascending: BLAS would split them and be a better yardstick than plain code is.
     """
     heads_per_kv = q.shape[1] // k.shape[1]
     out = np.zeros_like(q)
     for row, position in enumerate(positions):
+        first = max(0, position + 1 - window) if window else 0
         for head in range(q.shape[1]):
-            keys, values = (x[: position + 1, head // heads_per_kv] for x in (k, v))
+            keys, values = (x[first : position + 1, head // heads_per_kv] for x in (k, v))
             scores = np.cumsum(keys * q[row, head], axis=1)[:, -1] * q.dtype.type(scale)
             weights = np.exp(scores - scores.max())
             out[row, head] = np.cumsum(weights[:, None] * values, axis=0)[-1] / np.cumsum(weights)[-1]

@@ -1,15 +1,15 @@
 #pragma once
 // Attention of some query rows over partitions of one KV head, folded into a running state.
 //
-// A partition is kPartitionLen absolute positions; row r sees the first n_visible of it (0: the partition is skipped for
-// that row). Inside a partition, with S = n_visible:
+// A partition is kPartitionLen absolute positions; a row sees those from first_visible up to, and without, n_visible
+// (the partition is skipped for a row that sees none). Inside a partition, j being a position that the row sees:
 //   s[j] = scale * Σ_d q[d] * k[j][d]     one ascending chain over d, acc = fma(q[d], k[j][d], acc) from +0, then * scale
 //   m = max_j s[j], and +0 added to it    (so never -0; s > m from -inf)
 //   p[j] = exp_f32(s[j] - m)
-//   l = Σ_j p[j]                          kReduceLanes lanes: lane i adds p[i], p[i + 16], ... ascending from +0, then
+//   l = Σ_j p[j]                          kReduceLanes lanes: lane j % 16 adds p[j], ascending from +0, then
 //                                         reduce_lanes. (One scalar chain costs 128 dependent additions a row.)
 //   o[d] = Σ_j p[j] * v[j][d]             one ascending chain, acc = fma(p[j], v[j][d], acc) from +0
-// Positions at or beyond S have no part in the result, whatever is stored there, NaN included.
+// Positions that a row does not see have no part in its result, whatever is stored there, NaN included.
 // Partitions are folded ascending (fold_states.h) into the state; the caller empties it every kPartitionGroup partitions
 // and folds the groups ascending. Every instruction set gives the same bytes for finite scores.
 //
@@ -35,6 +35,8 @@ struct AttendArgs {
   const std::uint16_t* const* v_tiles;  // the same
   const std::int32_t* n_visible;        // [n_partitions, n_rows], each 0 .. kPartitionLen
   AttentionState state;                 // in and out
+  // [n_partitions, n_rows], each 0 .. n_visible: where a sliding window begins; null where no row is cut
+  const std::int32_t* first_visible = nullptr;
 };
 
 using Attend = void(const AttendArgs&) noexcept;

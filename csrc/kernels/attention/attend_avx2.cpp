@@ -22,12 +22,13 @@ struct Block {  // rows that see something of one partition
   std::size_t n_rows = 0;
   std::size_t row[kBlockRows];  // index into the caller's rows
   const float* q[kBlockRows];   // [head_dim] each
-  std::size_t n_visible[kBlockRows];
-  std::size_t least = kPartitionLen, most = 0;     // of n_visible
-  alignas(32) float p[kBlockRows][kPartitionLen];  // scores, then their exponentials
-  alignas(32) float m[8] = {}, l[8] = {};          // of the partition
-  alignas(32) float keep[8], add[8];               // factors of the state's o and of the partition's o
-  bool was_empty[kBlockRows];                      // the state: the partition's o is taken as it is
+  std::size_t first_visible[kBlockRows], n_visible[kBlockRows];
+  std::size_t begin = kPartitionLen, end = 0;                // what any row sees
+  std::size_t common_begin = 0, common_end = kPartitionLen;  // what all rows see; empty from common_begin on if nothing
+  alignas(32) float p[kBlockRows][kPartitionLen];            // scores, then their exponentials
+  alignas(32) float m[8] = {}, l[8] = {};                    // of the partition
+  alignas(32) float keep[8], add[8];                         // factors of the state's o and of the partition's o
+  bool was_empty[kBlockRows];                                // the state: the partition's o is taken as it is
 };
 
 // A loop over a block's rows or vectors. Unrolled early, or GCC keeps the arrays of accumulators in memory.
@@ -85,20 +86,28 @@ inline void score_chunk(Block& block, const AttendArgs& args, const std::uint16_
   KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) _mm256_store_ps(block.p[r] + j + 8 * c, _mm256_mul_ps(acc[r][c], scale));
 }
 
-// Scores to exponentials, with their maximum and sum. Scores past n_visible become -inf, so they add +0 to the lanes.
-inline void softmax_row(float* p, std::size_t n_visible, float* m_out, float* l_out) noexcept {
+// Scores to exponentials, with their maximum and sum. Unseen scores beside seen ones become -inf, so they add +0 to the
+// lanes.
+inline void softmax_row(float* p, std::size_t first_visible, std::size_t n_visible, float* m_out,
+                        float* l_out) noexcept {
+  const std::size_t begin = first_visible / kReduceLanes * kReduceLanes;
   const std::size_t end = (n_visible + kReduceLanes - 1) / kReduceLanes * kReduceLanes;
   const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
+  for (std::size_t j = begin; j < first_visible; j += 8) {
+    const std::size_t n = first_visible - j;
+    const __m256 unseen = _mm256_castsi256_ps(first_lanes(n < 8 ? n : 8));
+    _mm256_store_ps(p + j, _mm256_blendv_ps(_mm256_load_ps(p + j), lowest, unseen));
+  }
   for (std::size_t j = end - kReduceLanes; j < end; j += 8) {
     const std::size_t n = n_visible <= j ? 0 : n_visible - j;
     const __m256 seen = _mm256_castsi256_ps(first_lanes(n < 8 ? n : 8));
     _mm256_store_ps(p + j, _mm256_blendv_ps(lowest, _mm256_load_ps(p + j), seen));
   }
   __m256 most = lowest;
-  for (std::size_t j = 0; j < end; j += 8) most = _mm256_max_ps(_mm256_load_ps(p + j), most);
+  for (std::size_t j = begin; j < end; j += 8) most = _mm256_max_ps(_mm256_load_ps(p + j), most);
   const float m = max8(most) + 0.0f;
   __m256 low = _mm256_setzero_ps(), high = low;
-  for (std::size_t j = 0; j < end; j += 16) {
+  for (std::size_t j = begin; j < end; j += 16) {
     const __m256 p_low = exp8(_mm256_sub_ps(_mm256_load_ps(p + j), _mm256_set1_ps(m)));
     const __m256 p_high = exp8(_mm256_sub_ps(_mm256_load_ps(p + j + 8), _mm256_set1_ps(m)));
     low = _mm256_add_ps(low, p_low);
@@ -143,18 +152,37 @@ inline const std::uint16_t* lines_of(const std::uint16_t* const* k_soon, const A
   return tile == nullptr ? v : tile + 32 * (line % tile_lines);
 }
 
-// Elements [d, d + 8 C) of the rows' o, folded into the state.
+// acc += p[j] * v[j][d .. d + 8 C) over positions [begin, end), for one row.
+template <std::size_t C>
+inline void add_values(__m256 (&acc)[C], const float* p, const AttendArgs& args, const std::uint16_t* const* v_tiles,
+                       std::size_t d, std::size_t begin, std::size_t end) noexcept {
+  for (std::size_t j = begin; j < end; ++j) {
+    const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim + d;
+    const __m256 weight = _mm256_broadcast_ss(p + j);
+    KVTAPE_EACH(c, C) acc[c] = _mm256_fmadd_ps(weight, load8_f16(v + 8 * c), acc[c]);
+  }
+}
+
+// Elements [d, d + 8 C) of the rows' o, folded into the state. What all rows see is read once for all of them; what only
+// some see, on the diagonal and at the begin of a window, row by row.
 template <std::size_t R, std::size_t C>
 inline void value_chunk(const Block& block, const AttendArgs& args, const std::uint16_t* const* v_tiles,
                         const std::uint16_t* const* k_soon, std::size_t d) noexcept {
   constexpr std::size_t kLines = R <= kFewRows ? C / 4 : 0;  // of K, for each of V's 128 positions
   __m256 acc[R][C];
   clear(acc);
-  for (std::size_t begin = 0; begin < block.least; begin += args.block_size) {
-    const std::size_t n = block.least - begin < args.block_size ? block.least - begin : args.block_size;
+  if (block.begin < block.common_begin) {
+    KVTAPE_EACH(r, R) {
+      const std::size_t end = block.n_visible[r] < block.common_begin ? block.n_visible[r] : block.common_begin;
+      add_values(acc[r], block.p[r], args, v_tiles, d, block.first_visible[r], end);
+    }
+  }
+  for (std::size_t begin = block.common_begin, n; begin < block.common_end; begin += n) {
+    n = args.block_size - begin % args.block_size;
+    if (n > block.common_end - begin) n = block.common_end - begin;
     const float* p[R];
     KVTAPE_EACH(r, R) p[r] = block.p[r] + begin;
-    const std::uint16_t* v = v_tiles[begin / args.block_size] + d;
+    const std::uint16_t* v = v_tiles[begin / args.block_size] + begin % args.block_size * args.head_dim + d;
     const std::uint16_t* soon = lines_of<kLines>(k_soon, args, d, begin, v);
     for (std::size_t j = 0; j < n; ++j, v += args.head_dim) {
       KVTAPE_EACH(i, kLines) prefetch_line(soon, kLines * j + i);
@@ -162,11 +190,7 @@ inline void value_chunk(const Block& block, const AttendArgs& args, const std::u
     }
   }
   KVTAPE_EACH(r, R) {
-    for (std::size_t j = block.least; j < block.n_visible[r]; ++j) {  // on the diagonal only
-      const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim + d;
-      const __m256 p = _mm256_broadcast_ss(block.p[r] + j);
-      KVTAPE_EACH(c, C) acc[r][c] = _mm256_fmadd_ps(p, load8_f16(v + 8 * c), acc[r][c]);
-    }
+    add_values(acc[r], block.p[r], args, v_tiles, d, block.common_end, block.n_visible[r]);
     float* o = args.state.o + block.row[r] * args.head_dim + d;
     if (!block.was_empty[r]) {
       const __m256 keep = _mm256_set1_ps(block.keep[r]), add = _mm256_set1_ps(block.add[r]);
@@ -180,12 +204,15 @@ template <std::size_t R>
 void attend_block(Block& block, const AttendArgs& args, const std::uint16_t* const* k_tiles,
                   const std::uint16_t* const* v_tiles, const std::uint16_t* const* k_soon) noexcept {
   constexpr std::size_t kScoreVectors = R <= kFewRows ? 4 : 2;  // 32 or 16 positions: never over the end of a tile
-  for (std::size_t j = 0; j < block.most; j += 8 * kScoreVectors) {
+  const std::size_t first_chunk = block.begin / (8 * kScoreVectors) * (8 * kScoreVectors);
+  for (std::size_t j = first_chunk; j < block.end; j += 8 * kScoreVectors) {
     const std::uint16_t* k = k_tiles[j / args.block_size] + j % args.block_size;
     const std::uint16_t* v = v_tiles[j / args.block_size] + j % args.block_size * args.head_dim;
     score_chunk<R, kScoreVectors>(block, args, k, v, j);
   }
-  for (std::size_t r = 0; r < R; ++r) softmax_row(block.p[r], block.n_visible[r], block.m + r, block.l + r);
+  for (std::size_t r = 0; r < R; ++r) {
+    softmax_row(block.p[r], block.first_visible[r], block.n_visible[r], block.m + r, block.l + r);
+  }
   fold_sums(block, args.state);
   constexpr std::size_t kValueVectors = R == 1 ? 8 : R <= kFewRows ? 4 : 2;
   std::size_t d = 0;
@@ -206,6 +233,7 @@ void attend(const AttendArgs& args) noexcept {
   const std::size_t tiles_per_partition = kPartitionLen / args.block_size;
   for (std::size_t i = 0; i < args.n_partitions; ++i) {
     const std::int32_t* n_visible = args.n_visible + i * args.n_rows;
+    const std::int32_t* first_visible = args.first_visible == nullptr ? nullptr : args.first_visible + i * args.n_rows;
     const std::uint16_t* const* k_tiles = args.k_tiles + i * tiles_per_partition;
     const std::uint16_t* const* v_tiles = args.v_tiles + i * tiles_per_partition;
     const std::uint16_t* const* k_soon = i + 1 < args.n_partitions ? k_tiles + tiles_per_partition : k_tiles;
@@ -213,14 +241,19 @@ void attend(const AttendArgs& args) noexcept {
     while (r < args.n_rows) {
       Block block;
       for (; r < args.n_rows && block.n_rows < kBlockRows; ++r) {
+        const auto first = static_cast<std::size_t>(first_visible == nullptr ? 0 : first_visible[r]);
         const auto n = static_cast<std::size_t>(n_visible[r]);
-        if (n == 0) continue;
+        if (first == n) continue;
         block.row[block.n_rows] = r;
         block.q[block.n_rows] = args.q[r];
+        block.first_visible[block.n_rows] = first;
         block.n_visible[block.n_rows++] = n;
-        if (n < block.least) block.least = n;
-        if (n > block.most) block.most = n;
+        if (first < block.begin) block.begin = first;
+        if (n > block.end) block.end = n;
+        if (first > block.common_begin) block.common_begin = first;
+        if (n < block.common_end) block.common_end = n;
       }
+      if (block.common_end < block.common_begin) block.common_end = block.common_begin;
       if (block.n_rows > 0) kAttendBlock[block.n_rows - 1](block, args, k_tiles, v_tiles, k_soon);
     }
   }

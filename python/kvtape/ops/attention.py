@@ -26,6 +26,7 @@ def attention(
     *,
     layer: int = 0,
     scale: float | None = None,
+    window: int = 0,
     n_threads: int = 1,
     isa: str | None = None,
     out: NDArray[np.float32] | None = None,
@@ -33,14 +34,25 @@ def attention(
     """Attend rows of queries to the keys and values of their sequences, each row up to its own position.
 
     q and the result are [n_rows, n_heads, head_dim]; rows that no span names are left alone. scale is 1/sqrt(head_dim)
-    where it is None. The result depends on the row and the KV it sees only: not on the batch, threads or block ids.
+    where it is None. With a window a row sees the last `window` positions only, its own among them; 0: all. The result
+    depends on the row and the KV it sees only: not on the batch, threads or block ids.
 
     Raises:
         InvalidRequest: a shape, block table, block id or layer does not fit.
     """
     out = np.zeros_like(q) if out is None else out
     scale = float(q.shape[-1]) ** -0.5 if scale is None else scale
-    _core.attention(q, pool.view(np.uint16), spans, out, layer=layer, scale=scale, n_threads=n_threads, isa=isa or "")
+    _core.attention(
+        q,
+        pool.view(np.uint16),
+        spans,
+        out,
+        layer=layer,
+        scale=scale,
+        window=window,
+        n_threads=n_threads,
+        isa=isa or "",
+    )
     return out
 
 

@@ -19,20 +19,20 @@ class Context:
         self.pool = reference.empty_pool(n_blocks + 2, 1, n_kv_heads, head_dim, block_size, garbage)
         reference.page(self.pool, 0, self.k, self.v, self.table, block_size)
 
-    def attend(self, q, first_position, *, scale=0.125, isa=None):
+    def attend(self, q, first_position, *, scale=0.125, window=0, isa=None):
         span = AttentionSpan(first_row=0, n_rows=len(q), first_position=first_position, blocks=self.table)
-        return attention(q, self.pool, [span], scale=scale, isa=isa)
+        return attention(q, self.pool, [span], scale=scale, window=window, isa=isa)
 
-    def reference(self, dtype, q, v, positions, scale):
-        return reference.attention(q.astype(dtype), self.k.astype(dtype), v.astype(dtype), positions, scale)
+    def reference(self, dtype, q, v, *args):
+        return reference.attention(q.astype(dtype), self.k.astype(dtype), v.astype(dtype), *args)
 
-    def check(self, q, first_position, *, scale=0.125, isa=None):
-        got = self.attend(q, first_position, scale=scale, isa=isa)
-        positions = range(first_position, first_position + len(q))
-        exact, naive = (self.reference(t, q, self.v, positions, scale) for t in (np.float64, np.float32))
-        summed = self.reference(np.float64, q, np.abs(self.v), positions, scale).max()
+    def check(self, q, first_position, *, scale=0.125, window=0, isa=None):
+        got = self.attend(q, first_position, scale=scale, window=window, isa=isa)
+        args = (range(first_position, first_position + len(q)), scale, window)
+        exact, naive = (self.reference(t, q, self.v, *args) for t in (np.float64, np.float32))
+        summed = self.reference(np.float64, q, np.abs(self.v), *args).max()
         assert_as_good_as_naive(got, naive, exact, scale=summed)
-        assert got.tobytes() == self.attend(q, first_position, scale=scale, isa="ref").tobytes()
+        assert got.tobytes() == self.attend(q, first_position, scale=scale, window=window, isa="ref").tobytes()
 
 
 @pytest.mark.parametrize("n_positions", SEAMS)
@@ -66,6 +66,35 @@ def test_what_lies_beyond_is_not_seen(isa, garbage, rng):
     clean, dirty = (Context(np.random.default_rng(7), 131, garbage=fill) for fill in (0.0, garbage))
     q = rng.standard_normal((5, 6, 64), dtype=np.float32)
     assert dirty.attend(q, 126, isa=isa).tobytes() == clean.attend(q, 126, isa=isa).tobytes()
+
+
+@pytest.mark.parametrize("window", [1, 2, 15, 16, 17, 31, 32, 33, 100, 127, 128, 129, 200, 299, 300, 1000])
+@pytest.mark.parametrize("n_heads", [1, 3, 6])
+def test_a_window_ends_anywhere_in_a_partition(isa, window, n_heads, rng):
+    context = Context(rng, 300)
+    context.check(rng.standard_normal((1, n_heads, 64), dtype=np.float32), 299, window=window, isa=isa)
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 40, 128, 130])
+@pytest.mark.parametrize("block_size", [32, 64, 128])
+def test_a_window_over_a_prompt(isa, window, block_size, rng):
+    context = Context(rng, 140, block_size=block_size)
+    context.check(rng.standard_normal((140, 3, 64), dtype=np.float32), 0, window=window, isa=isa)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, 65504.0])
+def test_what_a_window_has_left_is_not_seen(isa, garbage, rng):
+    context, q = Context(rng, 300), rng.standard_normal((7, 3, 64), dtype=np.float32)
+    clean = context.attend(q, 290, window=50, isa=isa)
+    gone = 290 + 1 - 50  # where the first row's window begins
+    context.k[:gone] = context.v[:gone] = garbage
+    reference.page(context.pool, 0, context.k, context.v, context.table, 32)
+    assert context.attend(q, 290, window=50, isa=isa).tobytes() == clean.tobytes()
+
+
+def test_a_window_as_long_as_the_context_changes_nothing(isa, rng):
+    context, q = Context(rng, 300), rng.standard_normal((300, 3, 64), dtype=np.float32)
+    assert context.attend(q, 0, window=300, isa=isa).tobytes() == context.attend(q, 0, isa=isa).tobytes()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 8.0, -1.0])

@@ -19,8 +19,8 @@ import numpy as np
 
 from bench.peers.llama_cpp import PACKAGE, LlamaCpp
 from bench.quality.task import log_softmax, text, windows
-from tests.reference.llama import LlamaReference
 from tests.reference.tiny_model import TinySpec, write_tiny_model
+from tests.reference.transformer import TransformerReference
 
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 N_POSITIONS = 1024
@@ -37,7 +37,7 @@ N_TINY = 40
 
 def record_text(model: Path, peer: LlamaCpp) -> None:
     ids = np.asarray(windows(peer.tokenize(text()))[0][: N_POSITIONS + 1])
-    logits = LlamaReference(model, np.float32).forward(ids[:-1])
+    logits = TransformerReference(model, np.float32).forward(ids[:-1])
     second, best = np.partition(logits, -2, axis=-1)[:, -2:].T
     np.savez_compressed(
         GOLDEN / "smollm2_text.npz",

@@ -18,7 +18,7 @@ from bench.peers.llama_cpp import PACKAGE, LlamaCpp
 from bench.quality.task import Comparison, compare, join, run_contender, text, windows
 from bench.report import machine
 from kvtape.model.registry import resolve
-from tests.reference.llama import LlamaReference
+from tests.reference.transformer import TransformerReference
 
 MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
 RESULTS = Path("bench/results")
@@ -41,7 +41,7 @@ def tokenize(model: Path) -> list[int]:
 
 def measure(model: Path, names: list[str]) -> dict[str, dict[str, float]]:
     """Run every contender over every window."""
-    reference = LlamaReference(model, np.float32)
+    reference = TransformerReference(model, np.float32)
     parts: dict[str, list[Comparison]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         for i, ids in enumerate(windows(tokenize(model))):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kvtape.model.load import Model, load
-from tests.reference.llama import LlamaReference
 from tests.reference.tiny_model import WEIGHT_TYPES
+from tests.reference.transformer import TransformerReference
 
 N_TOKENS = 300  # past two partitions of attention
 
@@ -31,7 +31,7 @@ def ids() -> np.ndarray:
 @pytest.mark.parametrize("weights", ["f32", "f16", "bf16"])
 def test_float_weights_match_float64(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
     path = make_tiny_model(weights=weights)
-    exact = LlamaReference(path).forward(ids)
+    exact = TransformerReference(path).forward(ids)
     # Keys and values are rounded to f16, a relative 2^-11: logits with a deviation of 3 move by a few thousandths.
     np.testing.assert_allclose(load(path).forward_logits(ids), exact, atol=0.03)
 
@@ -62,7 +62,7 @@ def test_quantised_weights_err_as_int8_must(
     make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
 ) -> None:
     path = make_tiny_model(weights=weights)
-    reference = LlamaReference(path)
+    reference = TransformerReference(path)
     exact = reference.forward(ids)
     matrices = {name: Int8Product(w) if w.ndim == 2 else w for name, w in reference.weights.items()}
     reference.weights, reference.output = matrices, matrices["token_embd"]

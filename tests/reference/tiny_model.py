@@ -1,4 +1,4 @@
-"""Tiny random llama models as GGUF files: small enough for every test, complete down to tokenizer and chat template.
+"""Tiny random models as GGUF files: small enough for every test, complete down to tokenizer and chat template.
 
 The weights come from `TinySpec.seed` alone, so the same spec gives the same file. They are scaled so that logits spread
 like those of a trained model (standard deviation about 3) and every layer matters.
@@ -12,7 +12,16 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from tests.reference.tiny_vocab import CHAT_TEMPLATE, MERGES, SPECIAL_TOKENS, TOKENS
+from tests.reference.tiny_vocab import (
+    CHAT_TEMPLATE,
+    GEMMA_CHAT_TEMPLATE,
+    GEMMA_TOKENS,
+    MERGES,
+    SPECIAL_TOKENS,
+    TOKENS,
+    gemma_scores,
+    gemma_types,
+)
 
 __all__ = ["WEIGHT_TYPES", "TinySpec", "write_tiny_model"]
 
@@ -25,6 +34,7 @@ WEIGHT_TYPES = {
 class TinySpec:
     """Shape of a tiny model. `n_heads * head_dim`, `dim` and `ffn_dim` are multiples of 32, the quantised block."""
 
+    architecture: str = "llama"  # or qwen2, qwen3, gemma3
     n_layers: int = 2
     dim: int = 96
     ffn_dim: int = 160
@@ -37,6 +47,9 @@ class TinySpec:
     tied: bool = True  # whether the embedding is the output head too
     rope_freq_base: float = 10000.0
     rms_eps: float = 1e-5
+    window: int = 40  # gemma3's sliding window; `window_period` of its layers, the last of each, have none
+    window_period: int = 2
+    logit_softcap: float = 0.0  # gemma3
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,9 +63,12 @@ class TinySpec:
 def write_tiny_model(path: Path, spec: TinySpec | None = None) -> Path:
     """Write the model of `spec` to `path` and return `path`."""
     spec = spec or TinySpec()
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, spec.architecture)
     _add_config(writer, spec)
-    _add_tokenizer(writer)
+    if spec.architecture == "gemma3":
+        _add_sentencepiece(writer)
+    else:
+        _add_bpe(writer, "smollm" if spec.architecture == "llama" else "qwen2")
     for name, values, kind in _tensors(spec):
         if kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
             writer.add_tensor(name, values.astype(np.float16 if kind == gguf.GGMLQuantizationType.F16 else np.float32))
@@ -76,16 +92,39 @@ def _add_config(writer: gguf.GGUFWriter, spec: TinySpec) -> None:
     if spec.n_heads * spec.head_dim != spec.dim:
         writer.add_key_length(spec.head_dim)
         writer.add_value_length(spec.head_dim)
-    writer.add_rope_dimension_count(spec.head_dim)
+    if spec.architecture == "llama":
+        writer.add_rope_dimension_count(spec.head_dim)
+    if spec.architecture == "gemma3":
+        writer.add_sliding_window(spec.window)
+        writer.add_sliding_window_pattern(spec.window_period)
+        if spec.logit_softcap:
+            writer.add_final_logit_softcapping(spec.logit_softcap)
     writer.add_rope_freq_base(spec.rope_freq_base)
     writer.add_layer_norm_rms_eps(spec.rms_eps)
-    writer.add_vocab_size(len(TOKENS))
+    writer.add_vocab_size(len(_tokens(spec)))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def _tokens(spec: TinySpec) -> tuple[str, ...]:
+    return GEMMA_TOKENS if spec.architecture == "gemma3" else TOKENS
+
+
+def _add_sentencepiece(writer: gguf.GGUFWriter) -> None:
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(list(GEMMA_TOKENS))
+    writer.add_token_scores(gemma_scores())
+    writer.add_token_types(gemma_types())
+    for name in ("pad", "eos", "bos", "unk"):
+        getattr(writer, f"add_{name}_token_id")(GEMMA_TOKENS.index(f"<{name}>"))
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(GEMMA_CHAT_TEMPLATE)
+
+
+def _add_bpe(writer: gguf.GGUFWriter, pre: str) -> None:
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(list(TOKENS))
     writer.add_token_types(
         [gguf.TokenType.CONTROL if token in SPECIAL_TOKENS else gguf.TokenType.NORMAL for token in TOKENS]
@@ -111,13 +150,27 @@ def _tensors(spec: TinySpec) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizatio
         values = rng.standard_normal((n_rows, n_cols), dtype=np.float32) * np.float32(gain / n_cols**0.5)
         tensors.append((f"{name}.weight", values, kind))
 
-    def norm(name: str) -> None:
-        values = np.float32(1) + rng.standard_normal(spec.dim, dtype=np.float32) * np.float32(0.1)
-        tensors.append((f"{name}.weight", values, gguf.GGMLQuantizationType.F32))
+    def vector(name: str, n: int, around: float = 1.0, spread: float = 0.1) -> None:
+        values = np.float32(around) + rng.standard_normal(n, dtype=np.float32) * np.float32(spread)
+        tensors.append((name, values, gguf.GGMLQuantizationType.F32))
 
-    matrix("token_embd", len(TOKENS), spec.dim, 3.0, embedding_type)
+    def norm(name: str, n: int = spec.dim, around: float = 1.0) -> None:
+        vector(f"{name}.weight", n, around)
+
+    is_gemma = spec.architecture == "gemma3"
+    # Gemma multiplies embeddings by sqrt(dim): they are small and its norms large, or no layer would count.
+    matrix("token_embd", len(_tokens(spec)), spec.dim, 1.0 if is_gemma else 3.0, embedding_type)
     for i in range(spec.n_layers):
         norm(f"blk.{i}.attn_norm")
+        if spec.architecture == "qwen2":
+            for head, n in (("q", q_dim), ("k", kv_dim), ("v", kv_dim)):
+                vector(f"blk.{i}.attn_{head}.bias", n, around=0.0, spread=0.5)
+        if spec.architecture == "qwen3" or is_gemma:
+            norm(f"blk.{i}.attn_q_norm", spec.head_dim)
+            norm(f"blk.{i}.attn_k_norm", spec.head_dim)
+        if is_gemma:
+            norm(f"blk.{i}.post_attention_norm", around=2.0)
+            norm(f"blk.{i}.post_ffw_norm", around=2.0)
         matrix(f"blk.{i}.attn_q", q_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.attn_k", kv_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.attn_v", kv_dim, spec.dim, 1.5)
@@ -126,7 +179,7 @@ def _tensors(spec: TinySpec) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizatio
         matrix(f"blk.{i}.ffn_gate", spec.ffn_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.ffn_up", spec.ffn_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.ffn_down", spec.dim, spec.ffn_dim, 1.0)
-    norm("output_norm")
+    norm("output_norm", around=3.0 if is_gemma else 1.0)
     if not spec.tied:
-        matrix("output", len(TOKENS), spec.dim, 3.0, embedding_type)
+        matrix("output", len(_tokens(spec)), spec.dim, 3.0, embedding_type)
     return tensors

@@ -1,11 +1,24 @@
-"""A small but real byte-level BPE vocabulary in GPT-2 form: specials, the 256 bytes, and one token a merge.
+"""Small but real vocabularies. Any text can be encoded; words made of the merges take fewer tokens.
 
-Specials come first, as in SmolLM2. Any text can be encoded; words made of the merges take fewer tokens.
+Byte-level BPE in GPT-2 form: specials first, as in SmolLM2, the 256 bytes, and one token a merge. SentencePiece as
+Gemma has it: specials, user-defined runs, byte tokens, then pieces whose score is their rank.
 """
 
 from __future__ import annotations
 
-__all__ = ["CHAT_TEMPLATE", "MERGES", "SPECIAL_TOKENS", "TOKENS", "byte_alphabet"]
+import gguf
+
+__all__ = [
+    "CHAT_TEMPLATE",
+    "GEMMA_CHAT_TEMPLATE",
+    "GEMMA_TOKENS",
+    "MERGES",
+    "SPECIAL_TOKENS",
+    "TOKENS",
+    "byte_alphabet",
+    "gemma_scores",
+    "gemma_types",
+]
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -37,3 +50,35 @@ TOKENS = (
     *(byte_alphabet()[byte] for byte in range(256)),
     *(merge.replace(" ", "") for merge in MERGES),
 )
+
+GEMMA_CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+GEMMA_USER_DEFINED = ("\n", "\n\n", "  ", "   ", "<b>")
+GEMMA_PIECES = (
+    "▁t", "he", "▁a", "in", "er", "on", "▁the", "re", "▁s", "at", "en", "▁c", "or", "▁o", "es", "ing", "▁an", "▁and",
+    "lo", "▁clo", "▁clos", "▁close", "us", "user", "▁▁", "sy", "sys", "te", "tem", "system", "as", "is", "mo", "mod",
+    "mode", "model", "aa", "aaa",
+    "▁", *"etaoinshrdlcumwfgypbvk.,:0123456789éü日",
+)  # fmt: skip
+GEMMA_TOKENS = (*GEMMA_CONTROL, *GEMMA_USER_DEFINED, *(f"<0x{byte:02X}>" for byte in range(256)), *GEMMA_PIECES)
+
+GEMMA_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{{ '<start_of_turn>' + role + '\n' + message['content'] + '<end_of_turn>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+def gemma_scores() -> list[float]:
+    """Return GGUF's scores of `GEMMA_TOKENS`: pieces fall by one each."""
+    n_others = len(GEMMA_TOKENS) - len(GEMMA_PIECES)
+    return [-1000.0] * (n_others - 256) + [0.0] * 256 + [-float(rank) for rank in range(len(GEMMA_PIECES))]
+
+
+def gemma_types() -> list[int]:
+    """Return GGUF's types of `GEMMA_TOKENS`."""
+    kinds = gguf.TokenType
+    counts = ((kinds.CONTROL, GEMMA_CONTROL), (kinds.USER_DEFINED, GEMMA_USER_DEFINED), (kinds.BYTE, range(256)))
+    known = [int(kind) for kind, tokens in counts for _ in tokens]
+    return known + [int(kinds.NORMAL)] * len(GEMMA_PIECES)

@@ -31,18 +31,26 @@ namespace {
   }
 // clang-format on
 
-const KernelTable kRef = KVTAPE_TABLE(ref);
-#if defined(KVTAPE_HAVE_AVX2)
-const KernelTable kAvx2 = KVTAPE_TABLE(avx2);
+constexpr KernelTable kRef = KVTAPE_TABLE(ref);
+#if defined(KVTAPE_HAVE_AVX512)  // an x86-64 build has both
+constexpr KernelTable kAvx2 = KVTAPE_TABLE(avx2);
+constexpr KernelTable kAvx512 = [] {
+  KernelTable table = kAvx2;  // what has no line below has no avx512 file
+  table.isa = "avx512";
+  table.matmul_q8_0 = avx512::matmul_q8_0;
+  table.matmul_q4_0 = avx512::matmul_q4_0;
+  table.matmul_q4_1 = avx512::matmul_q4_1;
+  return table;
+}();
 #endif
 
 }  // namespace
 
 std::span<const KernelTable* const> available() noexcept {
-#if defined(KVTAPE_HAVE_AVX2)
-  static const KernelTable* const all[] = {&kAvx2, &kRef};
-  const std::span<const KernelTable* const> tables(all);
-  return base::cpu_features().avx2_fma_f16c ? tables : tables.subspan(1);
+#if defined(KVTAPE_HAVE_AVX512)
+  static const KernelTable* const all[] = {&kAvx512, &kAvx2, &kRef};
+  const base::CpuFeatures& cpu = base::cpu_features();
+  return std::span(all).subspan(cpu.avx512_vnni ? 0 : cpu.avx2_fma_f16c ? 1 : 2);
 #else
   static const KernelTable* const all[] = {&kRef};
   return all;

@@ -53,7 +53,9 @@ def test_includes_only_what_lies_below(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(CSRC.glob("kernels/*/*_avx2.cpp")), ids=lambda path: str(path.relative_to(CSRC))
+    "path",
+    sorted(path for isa in ("avx2", "avx512") for path in CSRC.glob(f"kernels/*/*_{isa}.cpp")),
+    ids=lambda path: str(path.relative_to(CSRC)),
 )
 def test_fast_kernels_include_no_cpp_library(path: Path) -> None:
     for kind, name in includes(path):

@@ -59,7 +59,7 @@ def wanted_tests(source: str) -> list[str]:
     stem = path.stem
     if source.startswith("csrc/kernels/") and len(path.parts) == 4:
         folder = path.parent.relative_to("csrc")
-        stem = stem.removesuffix("_ref").removesuffix("_avx2").removesuffix("_neon")
+        stem = stem.removesuffix("_ref").removesuffix("_avx2").removesuffix("_avx512").removesuffix("_neon")
         # One contract may have several files, matmul.h with matmul_q8_0_ref.cpp and others.
         headers = [header.stem for header in (ROOT / path.parent).glob("*.h")]
         contract = max((name for name in headers if f"{stem}_".startswith(f"{name}_")), key=len, default=stem)

@@ -51,5 +51,6 @@ namespace avx2 {
 MatmulQuantized matmul_q8_0, matmul_q4_0, matmul_q4_1;
 MatmulFloat matmul_f32, matmul_f16, matmul_bf16;
 }  // namespace avx2
+namespace avx512 { MatmulQuantized matmul_q8_0, matmul_q4_0, matmul_q4_1; }  // namespace avx512
 
 }  // namespace kvtape::kernels

@@ -8,7 +8,7 @@ from tests.reference.tolerance import assert_as_good_as_naive
 
 DTYPES = list(reference.BLOCK_BYTES)
 N_COLS = [32, 64, 96, 128, 160, 224, 576, 640, 896, 1536, 2080]
-N_TOKENS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 64]
+N_TOKENS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 64]
 
 
 def halves(rng, n, kind):

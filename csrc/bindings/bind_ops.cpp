@@ -74,13 +74,21 @@ void rope(Array<float>& x, const Array<std::int32_t>& positions, const Array<flo
   ops::rope(run.lease, run.kernel, style == "pairs" ? ops::RopeStyle::pairs : ops::RopeStyle::halves, args, n_ctx);
 }
 
-void silu_mul(const Array<float>& gate, const Array<float>& up, Array<float>& out, std::string_view isa,
-              std::size_t n_threads) {
+template <auto kGatedMul>  // ops::silu_mul or ops::gelu_mul
+void gated_mul(const Array<float>& gate, const Array<float>& up, Array<float>& out, std::string_view isa,
+               std::size_t n_threads) {
   const auto gate_view = view(gate), up_view = view(up);
   const auto out_view = mutable_view(out);
   py::gil_scoped_release unlocked;
   Run run(isa, n_threads);
-  ops::silu_mul(run.lease, run.kernel, gate_view, up_view, out_view);
+  kGatedMul(run.lease, run.kernel, gate_view, up_view, out_view);
+}
+
+void softcap(Array<float>& x, float cap, std::string_view isa, std::size_t n_threads) {
+  const auto x_view = mutable_view(x);
+  py::gil_scoped_release unlocked;
+  Run run(isa, n_threads);
+  ops::softcap(run.lease, run.kernel, x_view, cap);
 }
 
 void quantize_rows(const Array<float>& x, Array<std::int8_t>& q, Array<float>& d, Array<float>& s,
@@ -142,8 +150,11 @@ void bind_ops(py::module_& m) {
         "isa"_a, "n_threads"_a);
   m.def("rope", rope, "x"_a.noconvert(), "positions"_a.noconvert(), "cos"_a.noconvert(), "sin"_a.noconvert(),
         py::kw_only(), "style"_a, "isa"_a, "n_threads"_a);
-  m.def("silu_mul", silu_mul, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert(), py::kw_only(), "isa"_a,
-        "n_threads"_a);
+  m.def("silu_mul", gated_mul<ops::silu_mul>, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert(),
+        py::kw_only(), "isa"_a, "n_threads"_a);
+  m.def("gelu_mul", gated_mul<ops::gelu_mul>, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert(),
+        py::kw_only(), "isa"_a, "n_threads"_a);
+  m.def("softcap", softcap, "x"_a.noconvert(), py::kw_only(), "cap"_a, "isa"_a, "n_threads"_a);
   m.def("quantize_rows", quantize_rows, "x"_a.noconvert(), "q"_a.noconvert(), "d"_a.noconvert(), "s"_a.noconvert(),
         "sum"_a.noconvert(), py::kw_only(), "isa"_a);
 

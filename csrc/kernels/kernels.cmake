@@ -2,6 +2,8 @@
 kvtape_kernel(norm rms_norm ref avx2)
 kvtape_kernel(rope rope ref avx2)
 kvtape_kernel(activation silu_mul ref avx2)
+kvtape_kernel(activation gelu_mul ref avx2)
+kvtape_kernel(activation softcap ref avx2)
 kvtape_kernel(linear quantize_rows ref avx2)
 kvtape_kernel(linear matmul_q8_0 ref avx2 avx512)
 kvtape_kernel(linear matmul_q4 ref avx2 avx512)

@@ -15,6 +15,8 @@ namespace {
     .rope_pairs = name::rope_pairs,              \
     .rope_halves = name::rope_halves,            \
     .silu_mul = name::silu_mul,                  \
+    .gelu_mul = name::gelu_mul,                  \
+    .softcap = name::softcap,                    \
     .quantize_rows = name::quantize_rows,        \
     .matmul_q8_0 = name::matmul_q8_0,            \
     .matmul_q4_0 = name::matmul_q4_0,            \

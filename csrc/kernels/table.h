@@ -5,7 +5,9 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/activation/gelu_mul.h"
 #include "kernels/activation/silu_mul.h"
+#include "kernels/activation/softcap.h"
 #include "kernels/attention/attend.h"
 #include "kernels/attention/fold_states.h"
 #include "kernels/attention/write_kv.h"
@@ -25,6 +27,8 @@ struct KernelTable {
   Rope* rope_pairs;
   Rope* rope_halves;
   SiluMul* silu_mul;
+  GeluMul* gelu_mul;
+  Softcap* softcap;
   QuantizeRows* quantize_rows;
   MatmulQuantized* matmul_q8_0;
   MatmulQuantized* matmul_q4_0;

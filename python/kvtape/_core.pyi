@@ -46,6 +46,14 @@ def silu_mul(
 ) -> None:
     """Arrays of one size."""
 
+def gelu_mul(
+    gate: NDArray[np.float32], up: NDArray[np.float32], out: NDArray[np.float32], *, isa: str, n_threads: int
+) -> None:
+    """Arrays of one size."""
+
+def softcap(x: NDArray[np.float32], *, cap: float, isa: str, n_threads: int) -> None:
+    """In place, any shape."""
+
 def quantize_rows(
     x: NDArray[np.float32],
     q: NDArray[np.int8],

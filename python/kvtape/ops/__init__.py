@@ -6,10 +6,20 @@ Every function takes `isa` (one of `_core.available_isas()`; None: the one in us
 
 from __future__ import annotations
 
-from kvtape.ops.activation import silu_mul
+from kvtape.ops.activation import gelu_mul, silu_mul, softcap
 from kvtape.ops.linear import matmul, quantize_rows
 from kvtape.ops.norm import rms_norm
 from kvtape.ops.packing import PackedWeights, pack
 from kvtape.ops.rope import rope
 
-__all__ = ["PackedWeights", "matmul", "pack", "quantize_rows", "rms_norm", "rope", "silu_mul"]
+__all__ = [
+    "PackedWeights",
+    "gelu_mul",
+    "matmul",
+    "pack",
+    "quantize_rows",
+    "rms_norm",
+    "rope",
+    "silu_mul",
+    "softcap",
+]

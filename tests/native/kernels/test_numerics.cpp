@@ -32,6 +32,23 @@ void exp_is_within_an_ulp() {
   CHECK(worst > 0.1);  // the sweep did look at something
 }
 
+void tanh_is_within_two_ulps() {
+  double worst = 0.0;
+  for (float x = 1e-30f; x < 20.0f; x = x < 1e-3f ? x * 1.5f : x + 1.7e-5f) {
+    const double exact = std::tanh(static_cast<double>(x));
+    const double ulp = std::ldexp(1.0, std::ilogb(static_cast<float>(exact)) - 23);
+    worst = std::fmax(worst, std::fabs(static_cast<double>(tanh_f32(x)) - exact) / ulp);
+    CHECK(tanh_f32(-x) == -tanh_f32(x), "%a", static_cast<double>(x));
+  }
+  CHECK(worst <= 1.5, "%f ulps", worst);
+}
+
+void tanh_at_its_limits() {
+  CHECK(tanh_f32(0.0f) == 0.0f && std::signbit(tanh_f32(-0.0f)) && tanh_f32(1e-40f) == 1e-40f);
+  CHECK(tanh_f32(9.5f) == 1.0f && tanh_f32(INFINITY) == 1.0f && tanh_f32(-INFINITY) == -1.0f);
+  CHECK(std::isnan(tanh_f32(std::numeric_limits<float>::quiet_NaN())));
+}
+
 void exp_at_its_limits() {
   CHECK(exp_f32(0.0f) == 1.0f && exp_f32(-0.0f) == 1.0f);
   CHECK(exp_f32(std::nextafterf(kExpMax, INFINITY)) == INFINITY && exp_f32(INFINITY) == INFINITY);
@@ -68,6 +85,8 @@ void lanes_are_reduced_as_a_tree() {
 int main() {
   exp_is_within_an_ulp();
   exp_at_its_limits();
+  tanh_is_within_two_ulps();
+  tanh_at_its_limits();
   chains_cover_a_row();
   lanes_are_reduced_as_a_tree();
   return kvtape::test::failures();

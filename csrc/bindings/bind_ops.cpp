@@ -92,7 +92,7 @@ void softcap(Array<float>& x, float cap, std::string_view isa, std::size_t n_thr
 }
 
 void quantize_rows(const Array<float>& x, Array<std::int8_t>& q, Array<float>& d, Array<float>& s,
-                   Array<std::int32_t>& sum, std::string_view isa) {
+                   Array<std::int32_t>& sum, Array<std::int16_t>& half, std::string_view isa) {
   require_shape(x, "x", {-1, -1});
   const py::ssize_t n_rows = x.shape(0), n_blocks = x.shape(1) / 32;
   if (x.shape(1) % 32 != 0) {
@@ -103,9 +103,10 @@ void quantize_rows(const Array<float>& x, Array<std::int8_t>& q, Array<float>& d
   require_shape(d, "d", {n_rows, n_blocks});
   require_shape(s, "s", {n_rows, n_blocks});
   require_shape(sum, "sum", {n_rows, n_blocks});
+  require_shape(half, "half", {n_rows, 2 * n_blocks});
   const auto dim = static_cast<std::size_t>(x.shape(1));
   const kernels::QuantizedRows out{mutable_view(q).data(), mutable_view(d).data(), mutable_view(s).data(),
-                                   mutable_view(sum).data()};
+                                   mutable_view(sum).data(), mutable_view(half).data()};
   const float* from = x.data();
   py::gil_scoped_release unlocked;
   ops::table(isa).quantize_rows(from, dim, static_cast<std::size_t>(n_rows), dim, out);
@@ -156,7 +157,7 @@ void bind_ops(py::module_& m) {
         py::kw_only(), "isa"_a, "n_threads"_a);
   m.def("softcap", softcap, "x"_a.noconvert(), py::kw_only(), "cap"_a, "isa"_a, "n_threads"_a);
   m.def("quantize_rows", quantize_rows, "x"_a.noconvert(), "q"_a.noconvert(), "d"_a.noconvert(), "s"_a.noconvert(),
-        "sum"_a.noconvert(), py::kw_only(), "isa"_a);
+        "sum"_a.noconvert(), "half"_a.noconvert(), py::kw_only(), "isa"_a);
 
   py::class_<ops::PackedWeights>(m, "PackedWeights")
       .def_property_readonly("dtype", [](const ops::PackedWeights& w) { return tensor::info(w.dtype()).name; })

@@ -21,6 +21,11 @@ namespace {
     .matmul_q8_0 = name::matmul_q8_0,            \
     .matmul_q4_0 = name::matmul_q4_0,            \
     .matmul_q4_1 = name::matmul_q4_1,            \
+    .matmul_q5_0 = name::matmul_q5_0,            \
+    .matmul_q5_1 = name::matmul_q5_1,            \
+    .matmul_q4_k = name::matmul_q4_k,            \
+    .matmul_q5_k = name::matmul_q5_k,            \
+    .matmul_q6_k = name::matmul_q6_k,            \
     .matmul_f32 = name::matmul_f32,              \
     .matmul_f16 = name::matmul_f16,              \
     .matmul_bf16 = name::matmul_bf16,            \

@@ -33,6 +33,11 @@ struct KernelTable {
   MatmulQuantized* matmul_q8_0;
   MatmulQuantized* matmul_q4_0;
   MatmulQuantized* matmul_q4_1;
+  MatmulQuantized* matmul_q5_0;
+  MatmulQuantized* matmul_q5_1;
+  MatmulQuantized* matmul_q4_k;
+  MatmulQuantized* matmul_q5_k;
+  MatmulQuantized* matmul_q6_k;
   MatmulFloat* matmul_f32;
   MatmulFloat* matmul_f16;
   MatmulFloat* matmul_bf16;

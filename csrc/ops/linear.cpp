@@ -58,6 +58,11 @@ void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::siz
     case DType::q8_0: return quantized(kernel.matmul_q8_0);
     case DType::q4_0: return quantized(kernel.matmul_q4_0);
     case DType::q4_1: return quantized(kernel.matmul_q4_1);
+    case DType::q5_0: return quantized(kernel.matmul_q5_0);
+    case DType::q5_1: return quantized(kernel.matmul_q5_1);
+    case DType::q4_k: return quantized(kernel.matmul_q4_k);
+    case DType::q5_k: return quantized(kernel.matmul_q5_k);
+    case DType::q6_k: return quantized(kernel.matmul_q6_k);
     case DType::f32: return floats(kernel.matmul_f32);
     case DType::f16: return floats(kernel.matmul_f16);
     case DType::bf16: return floats(kernel.matmul_bf16);
@@ -89,17 +94,14 @@ void ActivationBuffer::take(const float* x, std::size_t x_stride, std::size_t n_
   d_.reserve_discard(n / kBlockLen);
   s_.reserve_discard(n / kBlockLen);
   sum_.reserve_discard(n / kBlockLen);
+  half_.reserve_discard(n / 16);
   if (form == Int8Form::twice) rest_.reserve_discard(n_tokens * dim);
-  rows_ = {q_.data(), d_.data(), s_.data(), sum_.data()};
+  rows_ = {q_.data(), d_.data(), s_.data(), sum_.data(), half_.data()};
 }
 
 void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::size_t begin, std::size_t n) {
   const std::size_t n_blocks = dim_ / kBlockLen;
-  const auto rows_at = [&](std::size_t row) {
-    const std::size_t at = row * n_blocks;
-    return kernels::QuantizedRows{rows_.q + row * dim_, rows_.d + at, rows_.s + at, rows_.sum + at};
-  };
-  const kernels::QuantizedRows first = rows_at(begin);
+  const kernels::QuantizedRows first = kernels::rows_from(rows_, begin, dim_);
   const float* x = x_ + begin * x_stride_;
   kernel.quantize_rows(x, x_stride_, n, dim_, first);
   if (form_ != Int8Form::twice) return;
@@ -110,7 +112,7 @@ void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::si
           x[t * x_stride_ + c] - first.d[t * n_blocks + c / kBlockLen] * static_cast<float>(first.q[t * dim_ + c]);
     }
   }
-  kernel.quantize_rows(rest, dim_, n, dim_, rows_at(n_tokens_ + begin));
+  kernel.quantize_rows(rest, dim_, n, dim_, kernels::rows_from(rows_, n_tokens_ + begin, dim_));
 }
 
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs) {

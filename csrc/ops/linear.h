@@ -45,7 +45,7 @@ class ActivationBuffer {
   [[nodiscard]] std::size_t n_tokens() const noexcept { return n_tokens_; }
   [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
   [[nodiscard]] Int8Form form() const noexcept { return form_; }
-  // q: [n_tokens, dim]; d, s, sum: [n_tokens, dim / 32]; and as many rows again of second terms where there are two
+  // q: [n_tokens, dim]; d, s, sum: [n_tokens, dim / 32]; half: [n_tokens, dim / 16]; and as many rows again of second terms where there are two
   [[nodiscard]] const kernels::QuantizedRows& rows() const noexcept { return rows_; }
 
  private:
@@ -61,6 +61,7 @@ class ActivationBuffer {
   base::AlignedBuffer<float> d_, s_;
   base::AlignedBuffer<float> rest_;  // [n_tokens, dim] what the first term leaves, where there are two
   base::AlignedBuffer<std::int32_t> sum_;
+  base::AlignedBuffer<std::int16_t> half_;
   kernels::QuantizedRows rows_{};
 };
 

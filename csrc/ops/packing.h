@@ -23,7 +23,7 @@ class PackedWeights {
   [[nodiscard]] std::size_t n_bytes() const noexcept { return data_.size(); }
   [[nodiscard]] kernels::PackedMatrix view() const noexcept { return {data_.data(), n_rows_, n_cols_}; }
 
-  // Whether the kernels for this type take int8 activations (Q8_0, Q4_0, Q4_1) or float ones.
+  // Whether the kernels for this type take int8 activations or float ones (F32, F16, BF16).
   [[nodiscard]] bool quantized() const noexcept { return tensor::info(dtype_).block_len > 1; }
 
  private:
@@ -38,7 +38,7 @@ class PackedWeights {
 PackedWeights pack(Lease& lease, tensor::DType dtype, std::size_t n_rows, std::size_t n_cols,
                    std::span<const std::byte> rows);
 
-// out[c] = w[row, c] in float32: d * q, d * (n - 8), d * n + m (two roundings), or the element itself. out: [n_cols]
+// out[c] = w[row, c] in float32, as tensor/quant_blocks.h says: a product is rounded, then a sum. out: [n_cols]
 // Throws invalid_argument where row >= n_rows or out has another length.
 void dequantize_row(const PackedWeights& w, std::size_t row, std::span<float> out);
 

@@ -60,10 +60,11 @@ def quantize_rows(
     d: NDArray[np.float32],
     s: NDArray[np.float32],
     sum: NDArray[np.int32],
+    half: NDArray[np.int16],
     *,
     isa: str,
 ) -> None:
-    """x, q: [n_rows, dim]; d, s, sum: [n_rows, dim / 32]."""
+    """x, q: [n_rows, dim]; d, s, sum: [n_rows, dim / 32]; half: [n_rows, dim / 16]."""
 
 class PackedWeights:
     """A weight matrix in the layout of the matmul kernels."""

@@ -33,6 +33,7 @@ TESTED_BY = {
     "csrc/engine/generation.h": "tests/engine/test_engine.py",
     "csrc/engine/sequence.h": "tests/native/engine/test_engine.cpp",
     "csrc/engine/types.h": "tests/native/engine/test_engine.cpp",
+    "csrc/ops/row_units.h": "tests/ops/test_packing.py",
     "csrc/model/architecture.h": "tests/model/test_load.py",
     "csrc/model/config.h": "tests/model/test_load.py",
     "csrc/model/cpu_runner.h": "tests/model/test_llama.py",

@@ -12,6 +12,7 @@ import pytest
 
 from kvtape._native import _core
 from kvtape.errors import ModelError, NotFound
+from tests.reference import k_quants
 
 QUANT = gguf.GGMLQuantizationType
 
@@ -41,9 +42,12 @@ def written(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, dict[str, n
     tensors = {"norm": rng.standard_normal(48, dtype=np.float32)}
     weight = rng.standard_normal((3, 64), dtype=np.float32)
     writer.add_tensor("norm", tensors["norm"])
-    for kind in (QUANT.F16, QUANT.BF16, QUANT.Q8_0, QUANT.Q4_0, QUANT.Q4_1):
+    for kind in (QUANT.F16, QUANT.BF16, QUANT.Q8_0, QUANT.Q4_0, QUANT.Q4_1, QUANT.Q5_0, QUANT.Q5_1):
         tensors[kind.name] = gguf.quants.quantize(weight, kind)
         writer.add_tensor(kind.name, tensors[kind.name], raw_dtype=kind)
+    for name in k_quants.NAMES:
+        tensors[name] = k_quants.quantize(rng.standard_normal((3, 512), dtype=np.float32), name)
+        writer.add_tensor(name, tensors[name], raw_dtype=QUANT[name])
     writer.add_tensor("exotic", np.zeros((2, 110), np.uint8), raw_dtype=QUANT.Q3_K)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -89,6 +93,7 @@ def test_tensors_are_what_was_written(written):
     listed = {name: (dims, dtype, n_bytes) for name, dims, dtype, _, n_bytes in file.tensors}
     assert listed["norm"] == ((48,), "F32", 192)
     assert listed["Q4_1"] == ((64, 3), "Q4_1", 3 * 2 * 20)
+    assert listed["Q6_K"] == ((512, 3), "Q6_K", 3 * 2 * 210)
     assert listed["exotic"] == ((256, 2), "Q3_K", None)
     for name, _, _, offset, n_bytes in file.tensors:
         if n_bytes is not None:

@@ -87,7 +87,7 @@ void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& ra
     const std::byte* tile = w.data + r / kTileRows * n_blocks * block_bytes<with_minimum>;
     const size_t n_rows = range.row_end - r;
     for (size_t t = 0; t < range.n_tokens;) {
-      const QuantizedRows from{x.q + t * w.n_cols, x.d + t * n_blocks, x.s + t * n_blocks, x.sum + t * n_blocks};
+      const QuantizedRows from = rows_from(x, t, w.n_cols);
       float* y = range.y + t * range.y_stride + r;
       const size_t n = range.n_tokens - t < 4 ? range.n_tokens - t : 4;
       switch (n) {

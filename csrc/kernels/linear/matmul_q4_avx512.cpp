@@ -86,7 +86,7 @@ void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& ra
   for (size_t r = range.row_begin; r < range.row_end; r += kTileRows) {
     const std::byte* tile = w.data + r / kTileRows * n_blocks * block_bytes<with_minimum>;
     for (size_t t = 0; t < range.n_tokens;) {
-      const QuantizedRows from{x.q + t * w.n_cols, x.d + t * n_blocks, x.s + t * n_blocks, x.sum + t * n_blocks};
+      const QuantizedRows from = rows_from(x, t, w.n_cols);
       const size_t left = range.n_tokens - t;
       const size_t n_passes = (left + kMaxTokens - 1) / kMaxTokens;
       const size_t n = (left + n_passes - 1) / n_passes;  // even shares: 9 tokens are 5 and 4, not 8 and 1

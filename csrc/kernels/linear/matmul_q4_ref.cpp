@@ -52,8 +52,7 @@ void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& ra
   constexpr std::size_t block_bytes = kNibbleBytes + 2 * kTileRows * (with_minimum ? 2 : 1);
   const std::size_t n_blocks = w.n_cols / kBlockLen;
   for (std::size_t t = 0; t < range.n_tokens; ++t) {
-    const std::size_t at = t * n_blocks;
-    const QuantizedRows token{x.q + t * w.n_cols, x.d + at, x.s + at, x.sum + at};
+    const QuantizedRows token = rows_from(x, t, w.n_cols);
     for (std::size_t r = range.row_begin; r < range.row_end; ++r) {
       const std::byte* tile = w.data + r / kTileRows * n_blocks * block_bytes;
       range.y[t * range.y_stride + r] = dot_row<with_minimum>(tile, r % kTileRows, n_blocks, token);

@@ -35,8 +35,7 @@ float dot_row(const std::byte* block, std::size_t lane, std::size_t n_blocks, co
 void matmul_q8_0(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& range) noexcept {
   const std::size_t n_blocks = w.n_cols / kBlockLen;
   for (std::size_t t = 0; t < range.n_tokens; ++t) {
-    const std::size_t at = t * n_blocks;
-    const QuantizedRows token{x.q + t * w.n_cols, x.d + at, x.s + at, x.sum + at};
+    const QuantizedRows token = rows_from(x, t, w.n_cols);
     for (std::size_t r = range.row_begin; r < range.row_end; ++r) {
       const std::byte* tile = w.data + r / kTileRows * n_blocks * kBlockBytes;
       range.y[t * range.y_stride + r] = dot_row(tile, r % kTileRows, n_blocks, token);

@@ -21,14 +21,15 @@ inline float largest_magnitude(__m256 x0, __m256 x1, __m256 x2, __m256 x3) {
   return _mm_cvtss_f32(_mm_castsi128_ps(four));
 }
 
-// The sum of 32 int8: pairs by maddubs with ones (at most 2 * 127), fours by madd.
-inline int32_t sum_int8(__m256i q) {
+// The sums of 16 int8 each, as two int16: pairs by maddubs with ones (at most 2 * 127), fours by madd, and so on.
+inline int32_t half_sums(__m256i q) {
+  const __m128i ones = _mm_set1_epi16(1);
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
-  const __m256i eight = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
-  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(2, 3, 0, 1)));
-  return _mm_cvtsi128_si32(four);
+  const __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  const __m128i both = _mm_packs_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+  const __m128i eights = _mm_madd_epi16(both, ones);  // two of each half
+  const __m128i halves = _mm_madd_epi16(_mm_packs_epi32(eights, eights), ones);
+  return _mm_cvtsi128_si32(_mm_packs_epi32(halves, halves));
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ void quantize_rows(const float* x, size_t x_stride, size_t n_rows, size_t dim, c
       const float amax = largest_magnitude(x0, x1, x2, x3);
       const bool finite = amax <= __FLT_MAX__;
       float d = finite ? 0.0f : __builtin_nanf("");
-      int32_t sum = 0;
+      int32_t halves = 0;
       __m256i packed = _mm256_setzero_si256();
       if (finite && amax >= kMinAmax) {
         d = amax / 127.0f;
@@ -58,11 +59,13 @@ void quantize_rows(const float* x, size_t x_stride, size_t n_rows, size_t dim, c
         const __m256i q3 = _mm256_cvtps_epi32(_mm256_mul_ps(x3, inverse));
         packed = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
         packed = _mm256_permutevar8x32_epi32(packed, order);
-        sum = sum_int8(packed);
+        halves = half_sums(packed);
       }
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), packed);
       const size_t at = r * n_blocks + b;
       out.d[at] = d;
+      memcpy(out.half + 2 * at, &halves, sizeof halves);
+      const int32_t sum = static_cast<int16_t>(halves) + (halves >> 16);
       out.sum[at] = sum;
       out.s[at] = d * static_cast<float>(sum);
     }

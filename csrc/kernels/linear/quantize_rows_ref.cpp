@@ -33,13 +33,13 @@ void quantize_rows(const float* x, std::size_t x_stride, std::size_t n_rows, std
       const float amax = largest_magnitude(block);
       const bool finite = amax <= __FLT_MAX__;
       float d = 0.0f;
-      std::int32_t sum = 0;
+      std::int16_t half[2] = {0, 0};
       if (finite && amax >= kMinAmax) {
         d = amax / 127.0f;
         const float inverse = 127.0f / amax;
         for (std::size_t i = 0; i < kBlockLen; ++i) {
           q[i] = static_cast<std::int8_t>(__builtin_rintf(block[i] * inverse));
-          sum += q[i];
+          half[i / 16] = static_cast<std::int16_t>(half[i / 16] + q[i]);
         }
       } else {
         d = finite ? 0.0f : __builtin_nanf("");
@@ -47,6 +47,8 @@ void quantize_rows(const float* x, std::size_t x_stride, std::size_t n_rows, std
       }
       const std::size_t at = r * n_blocks + b;
       out.d[at] = d;
+      const std::int32_t sum = half[0] + half[1];
+      std::memcpy(out.half + 2 * at, half, sizeof half);
       out.sum[at] = sum;
       out.s[at] = d * static_cast<float>(sum);
     }

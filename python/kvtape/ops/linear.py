@@ -20,6 +20,7 @@ class QuantizedRows(NamedTuple):
     d: NDArray[np.float32]  # [n_rows, dim / 32]: x is about d * q
     s: NDArray[np.float32]  # [n_rows, dim / 32]: d * sum
     sum: NDArray[np.int32]  # [n_rows, dim / 32]: the sum of the block's q
+    half: NDArray[np.int16]  # [n_rows, dim / 16]: the sum of each 16 q
 
 
 def quantize_rows(x: NDArray[np.float32], *, isa: str | None = None) -> QuantizedRows:
@@ -35,6 +36,7 @@ def quantize_rows(x: NDArray[np.float32], *, isa: str | None = None) -> Quantize
         np.empty(blocks, np.float32),
         np.empty(blocks, np.float32),
         np.empty(blocks, np.int32),
+        np.empty((*x.shape[:-1], x.shape[-1] // 32 * 2), np.int16),
     )
     _core.quantize_rows(x, *rows, isa=isa or "")
     return rows

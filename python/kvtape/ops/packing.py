@@ -13,7 +13,9 @@ PackedWeights = _core.PackedWeights
 
 
 def pack(rows: NDArray[np.uint8], *, dtype: str, n_rows: int, n_cols: int, n_threads: int = 1) -> PackedWeights:
-    """Pack a matrix as a model file holds it; dtype is F32, F16, BF16, Q8_0, Q4_0 or Q4_1.
+    """Pack a matrix as a model file holds it.
+
+    dtype is F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K.
 
     rows: [n_bytes], the n_rows rows of n_cols elements one after another.
 

@@ -5,7 +5,7 @@ from kvtape.ops import quantize_rows
 from tests.reference import linear as reference
 from tests.reference.bits import assert_same_bits
 
-NAMES = ["q", "d", "s", "sum"]
+NAMES = ["q", "d", "s", "sum", "half"]
 
 
 def check(x, isa):
@@ -62,6 +62,7 @@ def test_what_is_not_finite_spreads_as_nan(isa, value, rng):
     assert np.isnan(found.d).tolist() == [[False, True, False]]
     assert np.isnan(found.s).tolist() == [[False, True, False]]
     assert found.sum[0, 1] == 0
+    assert found.half[0, 2:4].tolist() == [0, 0]
     assert not found.q[0, 32:64].any()
     for name, wanted in zip(NAMES, quantize_rows(x, isa="ref"), strict=True):
         assert_same_bits(getattr(found, name), wanted)

@@ -22,7 +22,7 @@ using ops::MatmulJob;
 using ops::PackedWeights;
 using tensor::DType;
 
-constexpr std::size_t kDim = 96;
+constexpr std::size_t kDim = 256;
 
 std::vector<float> ramp(std::size_t n) {
   std::vector<float> x(n);
@@ -48,8 +48,10 @@ void many_equals_one_by_one() {
         const std::vector<float> x = ramp(n_tokens * (kDim + 3));
         ActivationBuffer activations;
         activations.set(lease, *kernel, x.data(), kDim + 3, n_tokens, kDim, Int8Form::once);
-        const PackedWeights w[] = {weights(lease, DType::q4_1, 700), weights(lease, DType::q8_0, 20),
-                                   weights(lease, DType::f16, 33), weights(lease, DType::q4_0, 16)};
+        const PackedWeights w[] = {
+            weights(lease, DType::q4_1, 700), weights(lease, DType::q8_0, 20), weights(lease, DType::f16, 33),
+            weights(lease, DType::q4_0, 16),  weights(lease, DType::q5_0, 17), weights(lease, DType::q5_1, 1),
+            weights(lease, DType::q4_k, 100), weights(lease, DType::q5_k, 40), weights(lease, DType::q6_k, 31)};
         std::vector<std::vector<float>> together, alone;
         std::vector<MatmulJob> jobs;
         for (const PackedWeights& matrix : w) {
@@ -181,13 +183,13 @@ void refuses_what_does_not_fit() {
   activations.set(lease, kernel, x.data(), kDim, 4, kDim, Int8Form::none);
   CHECK(!refused("", [&] { run(floats, 20); }));
   CHECK(refused("x: has no int8 form, which w of type Q8_0 needs", [&] { run(quantized, 20); }));
-  CHECK(refused("y_stride: 19, wanted at least the rows of w: [20, 96]", [&] { run(floats, 19); }));
+  CHECK(refused("y_stride: 19, wanted at least the rows of w: [20, 256]", [&] { run(floats, 19); }));
   activations.set(lease, kernel, x.data(), 64, 4, 64, Int8Form::once);
-  CHECK(refused("x: 64 columns, wanted those of w: [20, 96]", [&] { run(quantized, 20); }));
+  CHECK(refused("x: 64 columns, wanted those of w: [20, 256]", [&] { run(quantized, 20); }));
   CHECK(refused("x: 48 columns, wanted a multiple of 32",
                 [&] { activations.set(lease, kernel, x.data(), 48, 4, 48, Int8Form::once); }));
-  CHECK(refused("x_stride: 95, wanted at least 96",
-                [&] { activations.set(lease, kernel, x.data(), 95, 2, kDim, Int8Form::once); }));
+  CHECK(refused("x_stride: 255, wanted at least 256",
+                [&] { activations.set(lease, kernel, x.data(), 255, 2, kDim, Int8Form::once); }));
 }
 
 }  // namespace

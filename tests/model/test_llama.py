@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvtape.model.load import Model, load
-from tests.reference.tiny_model import WEIGHT_TYPES
+from tests.reference.tiny_model import WEIGHT_TYPES, WIDE, shape_for
 from tests.reference.transformer import TransformerReference
 
 N_TOKENS = 300  # past two partitions of attention
@@ -20,6 +20,9 @@ SHAPES = {
     "wide heads": {"head_dim": 32, "n_heads": 5, "n_kv_heads": 5, "n_layers": 1},
     "one kv head": {"head_dim": 64, "n_heads": 3, "n_kv_heads": 1},
     "odd blocks": {"dim": 160, "ffn_dim": 224, "n_heads": 2, "n_kv_heads": 2, "weights": "q4_0", "rope_freq_base": 1e5},
+    "five bits": {"weights": "q5_0", "value_weights": "q5_1", "embedding": "q8_0", "n_layers": 1},
+    "a Q4_K_M file": {"weights": "q4_k", "value_weights": "q6_k", "embedding": "q6_k", **WIDE},
+    "a Q5_K file": {"weights": "q5_k", **WIDE, "n_layers": 1},
 }
 
 
@@ -57,11 +60,11 @@ class Int8Product:
         return (np.rint(blocks / step) * step).reshape(x.shape) @ self.weights.T
 
 
-@pytest.mark.parametrize("weights", ["q8_0", "q4_0", "q4_1"])
+@pytest.mark.parametrize("weights", [name for name in WEIGHT_TYPES if name.startswith("q")])
 def test_quantised_weights_err_as_int8_must(
     make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
 ) -> None:
-    path = make_tiny_model(weights=weights)
+    path = make_tiny_model(weights=weights, **shape_for(weights))
     reference = TransformerReference(path)
     exact = reference.forward(ids)
     matrices = {name: Int8Product(w) if w.ndim == 2 else w for name, w in reference.weights.items()}
@@ -92,5 +95,5 @@ def test_bits_do_not_depend_on_how_the_work_is_cut(
 def test_later_tokens_change_nothing_before_them(
     make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
 ) -> None:
-    model: Model = load(make_tiny_model(weights=weights))
+    model: Model = load(make_tiny_model(weights=weights, **shape_for(weights)))
     assert model.forward_logits(ids[:77]).tobytes() == model.forward_logits(ids)[:77].tobytes()

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from tests.reference.tiny_model import WEIGHT_TYPES, TinySpec, write_tiny_model
+from tests.reference.tiny_model import WEIGHT_TYPES, TinySpec, shape_for, write_tiny_model
 from tests.reference.tiny_vocab import MERGES, SPECIAL_TOKENS, TOKENS, byte_alphabet
 
 
@@ -24,19 +24,23 @@ def test_same_spec_gives_the_same_file_and_another_seed_another(tmp_path: Path) 
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)
 @pytest.mark.parametrize("tied", [True, False])
 def test_holds_the_tensors_of_its_spec(make_tiny_model: Callable[..., Path], weights: str, tied: bool) -> None:
-    reader = gguf.GGUFReader(make_tiny_model(weights=weights, tied=tied, dim=64, head_dim=32, n_heads=3, n_kv_heads=1))
+    dim, n_heads = (256, 24) if shape_for(weights) else (64, 3)
+    shape = {"dim": dim, "n_heads": n_heads, "head_dim": 32, "n_kv_heads": 1, "ffn_dim": 256}
+    reader = gguf.GGUFReader(make_tiny_model(weights=weights, tied=tied, **shape))
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     assert ("output.weight" in tensors) is not tied
     assert tensors["blk.1.attn_q.weight"].tensor_type == WEIGHT_TYPES[weights]
-    assert tensors["blk.1.attn_q.weight"].shape.tolist() == [64, 96]
-    assert tensors["blk.1.attn_k.weight"].shape.tolist() == [64, 32]
+    assert tensors["blk.1.attn_q.weight"].shape.tolist() == [dim, 32 * n_heads]
+    assert tensors["blk.1.attn_k.weight"].shape.tolist() == [dim, 32]
     assert tensors["output_norm.weight"].tensor_type == gguf.GGMLQuantizationType.F32
     assert reader.get_field("llama.attention.key_length").contents() == 32
 
 
-@pytest.mark.parametrize("fields", [{"n_heads": 4, "n_kv_heads": 3}, {"dim": 80}, {"n_heads": 1, "n_kv_heads": 1}])
+@pytest.mark.parametrize(
+    "fields", [{"n_heads": 4, "n_kv_heads": 3}, {"dim": 80}, {"n_heads": 1, "n_kv_heads": 1}, {"embedding": "q6_k"}]
+)
 def test_refuses_shapes_that_do_not_fit(fields: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"wanted a multiple of 32|share"):
+    with pytest.raises(ValueError, match=r"wanted a multiple of (32|256)|share"):
         TinySpec(**fields)
 
 

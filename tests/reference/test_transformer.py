@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.golden.tiny_models import TINY_MODELS, ids
-from tests.reference.tiny_model import WEIGHT_TYPES, write_tiny_model
+from tests.reference.tiny_model import WEIGHT_TYPES, shape_for, write_tiny_model
 from tests.reference.transformer import TransformerReference
 
 KV_TOLERANCE = 0.05  # llama.cpp kept keys and values in f16; the logits reach 12
@@ -34,7 +34,7 @@ def test_equals_transformers(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)
 def test_float32_is_near_float64(make_tiny_model: Callable[..., Path], weights: str) -> None:
-    path, some = make_tiny_model(weights=weights), np.arange(3, 67)
+    path, some = make_tiny_model(weights=weights, **shape_for(weights)), np.arange(3, 67)
     exact = TransformerReference(path, np.float64).forward(some)
     found = TransformerReference(path, np.float32).forward(some)
     assert found.dtype == np.float32

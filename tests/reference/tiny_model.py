@@ -12,6 +12,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from tests.reference import k_quants
 from tests.reference.tiny_vocab import (
     CHAT_TEMPLATE,
     GEMMA_CHAT_TEMPLATE,
@@ -23,16 +24,23 @@ from tests.reference.tiny_vocab import (
     gemma_types,
 )
 
-__all__ = ["WEIGHT_TYPES", "TinySpec", "write_tiny_model"]
+__all__ = ["WEIGHT_TYPES", "WIDE", "TinySpec", "shape_for", "write_tiny_model"]
 
 WEIGHT_TYPES = {
-    name.lower(): gguf.GGMLQuantizationType[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
+    name.lower(): gguf.GGMLQuantizationType[name]
+    for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *k_quants.NAMES)
 }
+WIDE = {"dim": 256, "ffn_dim": 512, "n_heads": 8, "n_kv_heads": 4, "head_dim": 32}  # whole blocks of 256
+
+
+def shape_for(weights: str) -> dict[str, int]:
+    """Return the fields of a TinySpec whose matrices can be of that type: none, or those of WIDE."""
+    return WIDE if weights.upper() in k_quants.NAMES else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinySpec:
-    """Shape of a tiny model. `n_heads * head_dim`, `dim` and `ffn_dim` are multiples of 32, the quantised block."""
+    """Shape of a tiny model. `n_heads * head_dim`, `dim` and `ffn_dim` are whole blocks: of 32, or 256 for K."""
 
     architecture: str = "llama"  # or qwen2, qwen3, gemma3
     n_layers: int = 2
@@ -43,6 +51,7 @@ class TinySpec:
     head_dim: int = 16
     n_ctx: int = 512
     weights: str = "q8_0"  # a key of WEIGHT_TYPES; norms are always f32
+    value_weights: str | None = None  # type of attn_v and ffn_down, which Q4_K_M files keep finer; None: like the rest
     embedding: str | None = None  # type of the embedding and of an untied head; None: like the weights
     tied: bool = True  # whether the embedding is the output head too
     rope_freq_base: float = 10000.0
@@ -55,9 +64,11 @@ class TinySpec:
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"{self.n_heads} heads do not share {self.n_kv_heads} kv heads evenly")
+        types = {self.weights, self.value_weights or self.weights, self.embedding or self.weights}
+        block_len = 256 if any(shape_for(name) for name in types) else 32
         for name, size in {"dim": self.dim, "ffn_dim": self.ffn_dim, "q_dim": self.n_heads * self.head_dim}.items():
-            if size % 32:
-                raise ValueError(f"{name} is {size}, wanted a multiple of 32")
+            if size % block_len:
+                raise ValueError(f"{name} is {size}, wanted a multiple of {block_len}")
 
 
 def write_tiny_model(path: Path, spec: TinySpec | None = None) -> Path:
@@ -73,7 +84,9 @@ def write_tiny_model(path: Path, spec: TinySpec | None = None) -> Path:
         if kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
             writer.add_tensor(name, values.astype(np.float16 if kind == gguf.GGMLQuantizationType.F16 else np.float32))
         else:
-            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+            by_us = kind.name in k_quants.NAMES  # the gguf package reads these and does not write them
+            blocks = k_quants.quantize(values, kind.name) if by_us else gguf.quants.quantize(values, kind)
+            writer.add_tensor(name, blocks, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -142,6 +155,7 @@ def _add_bpe(writer: gguf.GGUFWriter, pre: str) -> None:
 def _tensors(spec: TinySpec) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizationType]]:
     rng = np.random.default_rng(spec.seed)
     weight_type = WEIGHT_TYPES[spec.weights]
+    value_type = WEIGHT_TYPES[spec.value_weights or spec.weights]
     embedding_type = WEIGHT_TYPES[spec.embedding or spec.weights]
     q_dim, kv_dim = spec.n_heads * spec.head_dim, spec.n_kv_heads * spec.head_dim
     tensors = []
@@ -173,12 +187,12 @@ def _tensors(spec: TinySpec) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizatio
             norm(f"blk.{i}.post_ffw_norm", around=2.0)
         matrix(f"blk.{i}.attn_q", q_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.attn_k", kv_dim, spec.dim, 1.5)
-        matrix(f"blk.{i}.attn_v", kv_dim, spec.dim, 1.5)
+        matrix(f"blk.{i}.attn_v", kv_dim, spec.dim, 1.5, value_type)
         matrix(f"blk.{i}.attn_output", spec.dim, q_dim, 1.5)
         norm(f"blk.{i}.ffn_norm")
         matrix(f"blk.{i}.ffn_gate", spec.ffn_dim, spec.dim, 1.5)
         matrix(f"blk.{i}.ffn_up", spec.ffn_dim, spec.dim, 1.5)
-        matrix(f"blk.{i}.ffn_down", spec.dim, spec.ffn_dim, 1.0)
+        matrix(f"blk.{i}.ffn_down", spec.dim, spec.ffn_dim, 1.0, value_type)
     norm("output_norm", around=3.0 if is_gemma else 1.0)
     if not spec.tied:
         matrix("output", len(_tokens(spec)), spec.dim, 3.0, embedding_type)

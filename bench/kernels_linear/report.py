@@ -22,8 +22,8 @@ def main() -> None:
     from kvtape._native import _core
 
     isas = [isa for isa in _core.available_isas() if isa != "ref" or options.ref]
-    for dtype in task.DTYPES:
-        for n_rows, n_cols in task.SHAPES:
+    for dtype, shapes in task.SHAPES.items():
+        for n_rows, n_cols in shapes:
             for n_tokens in task.N_TOKENS:
                 product = task.make(dtype, n_rows, n_cols, n_tokens)
                 contenders = {"numpy": numpy_f32.prepare(product)}

@@ -1,17 +1,29 @@
-"""Matrix products of SmolLM2-135M: random weights in file blocks, random activations, and the check of an answer."""
+"""Matrix products of small models: random weights in file blocks, random activations, and the check of an answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-# (n_rows, n_cols): attention's square ones, gate and up, down, and the output head
-SHAPES = [(576, 576), (1536, 576), (576, 1536), (49152, 576)]
-DTYPES = ["Q4_1", "Q8_0"]
+# (n_rows, n_cols) of SmolLM2-135M: attention's square ones, gate and up, down, and the head; of Qwen2.5-0.5B: gate
+# and up, head, and down. Its Q4_K_M file holds Q5_0 where a row is not whole blocks of 256.
+SMALL = [(576, 576), (1536, 576), (576, 1536), (49152, 576)]
+SHAPES = {
+    "Q4_1": SMALL, "Q8_0": SMALL, "Q5_0": [(4864, 896), (151936, 896)], "Q4_K": [(896, 4864)], "Q5_K": [(896, 4864)],
+    "Q6_K": [(896, 4864)],
+}  # fmt: skip
 N_TOKENS = [1, 4, 16, 512]
-BLOCK_BYTES = {"Q4_1": 20, "Q8_0": 34}
+SCALES = {  # where the f16 scales of a block are, and values that make weights of about -0.5 to 0.5
+    "Q4_1": {0: 1 / 15, 2: -0.5},
+    "Q8_0": {0: 1 / 255},
+    "Q5_0": {0: 1 / 31},
+    "Q4_K": {0: 1 / 15 / 32, 2: 0.5 / 32},
+    "Q5_K": {0: 1 / 31 / 32, 2: 0.5 / 32},
+    "Q6_K": {208: 1 / 63 / 64},
+}
 
 
 @dataclass(frozen=True)
@@ -41,16 +53,13 @@ class Task:
 
 
 def make(dtype: str, n_rows: int, n_cols: int, n_tokens: int) -> Task:
-    """Make a product; scales and minima are such that weights are about -0.5 to 0.5."""
+    """Make a product."""
     rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 256, (n_rows * n_cols // 32, BLOCK_BYTES[dtype]), np.uint8)
-    d = np.full(len(blocks), 1 / 15 if dtype == "Q4_1" else 1 / 255, np.float16)
-    blocks[:, :2] = d.view(np.uint8).reshape(-1, 2)
-    if dtype == "Q4_1":
-        blocks[:, 2:4] = np.full(len(blocks), -0.5, np.float16).view(np.uint8).reshape(-1, 2)
-        n = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
-        w = d[:, None].astype(np.float32) * n.astype(np.float32) - np.float32(0.5)
-    else:
-        w = d[:, None].astype(np.float32) * blocks[:, 2:].view(np.int8).astype(np.float32)
+    number = gguf.GGMLQuantizationType[dtype]
+    block_len, block_bytes = gguf.GGML_QUANT_SIZES[number]
+    blocks = rng.integers(0, 256, (n_rows * n_cols // block_len, block_bytes), np.uint8)
+    for at, value in SCALES[dtype].items():
+        blocks[:, at : at + 2] = np.array([value], np.float16).view(np.uint8)
+    w = gguf.dequantize(blocks, number).reshape(n_rows, n_cols)
     x = rng.standard_normal((n_tokens, n_cols), dtype=np.float32)
-    return Task(dtype, blocks.reshape(-1), w.reshape(n_rows, n_cols), x)
+    return Task(dtype, blocks.reshape(-1), w, x)

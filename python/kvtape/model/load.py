@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,12 @@ def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Mode
     path = resolve(model)
     file = _core.GgufFile(str(path))
     metadata = file.metadata
-    tokenizer = Tokenizer.from_gguf(metadata)
+    with ThreadPoolExecutor(1) as beside:  # weights are repacked without the GIL while the tokenizer is built with it
+        weights = beside.submit(_core.Model, file, n_threads=n_threads or usable_cores())
+        tokenizer = Tokenizer.from_gguf(metadata)
+        core = weights.result()
     source = metadata.get("tokenizer.chat_template")
     bos, eos = (_token_text(tokenizer, metadata.get(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
-    core = _core.Model(file, n_threads=n_threads or usable_cores())
     name = os.fspath(model)
     if name.endswith(".gguf"):
         name = path.stem

@@ -59,6 +59,8 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+_BYTE_CHARACTERS = frozenset(_BYTE_OF)
+_TO_LATIN_1 = str.maketrans({character: chr(byte) for character, byte in _BYTE_OF.items()})
 
 
 class Tokenizer:
@@ -185,6 +187,8 @@ class Tokenizer:
     def _bytes_of(text: str, kind: int) -> bytes:
         if kind == _USER_DEFINED:
             return text.encode()
+        if kind == _NORMAL and _BYTE_CHARACTERS.issuperset(text):  # nearly always, and several times as fast
+            return text.translate(_TO_LATIN_1).encode("latin-1")
         if kind == _NORMAL:
             return b"".join(bytes((_BYTE_OF[c],)) if c in _BYTE_OF else c.encode() for c in text)
         if kind == _BYTE and re.fullmatch("<0x[0-9A-Fa-f]{2}>", text):

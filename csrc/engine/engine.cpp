@@ -283,8 +283,8 @@ void Engine::draw_tokens(std::span<const float> logits, Events& events) {
     if (!row.samples) continue;
     const auto row_logits = logits.subspan(want++ * vocab_size, vocab_size);
     if (!row.generation) continue;
-    events.tokens.push_back(
-        row.generation->draw(kernel_, row_logits, row.history, row.n_free, row.n_computed, scratch_));
+    const auto history = std::span(plan_.history).subspan(row.history_begin, row.n_history);
+    events.tokens.push_back(row.generation->draw(kernel_, row_logits, history, row.n_free, row.n_computed, scratch_));
     row.event = n_drawn++;
   }
 }

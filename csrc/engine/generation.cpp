@@ -42,6 +42,7 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   event.token = drawn->token;
   if (params_.sampling.logprobs) {
     event.logprob = drawn->logprob;
+    event.top.reserve(drawn->top.size());
     for (const auto& [token, logprob] : drawn->top) event.top.push_back({token, logprob});
   }
   if (first) event.logit_gap = drawn->logit_gap;

@@ -62,6 +62,7 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
   plan.copies.clear();
   plan.spans.clear();
   plan.block_tables.clear();
+  plan.history.clear();
   ready_.clear();
   for (const auto& sequence : sequences) {
     sequence->planned = false;
@@ -117,18 +118,21 @@ void Scheduler::add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t 
                  .samples = sequence->generation && n == sequence->n_wanted(),
                  .n_tokens = n,
                  .epoch = sequence->epoch,
-                 .history = {}};
+                 .history_begin = plan.history.size(),
+                 .n_history = 0,
+                 .rank = plan.rows.size()};
   if (row.samples) {
     row.generation = sequence->generation;
-    const auto n_history = std::min(row.generation->history_len(), sequence->tokens.size());
-    row.history.assign(sequence->tokens.end() - static_cast<std::ptrdiff_t>(n_history), sequence->tokens.end());
+    row.n_history = std::min(row.generation->history_len(), sequence->tokens.size());
+    const auto newest = std::span(sequence->tokens).last(row.n_history);
+    plan.history.insert(plan.history.end(), newest.begin(), newest.end());
   }
   plan.rows.push_back(std::move(row));
 }
 
 void Scheduler::lay_out(Plan& plan) const {
   // Forks of one sequence hold the same first blocks: they stand side by side and are attended together.
-  std::ranges::stable_sort(plan.rows, {}, [](const PlannedRow& row) { return row.sequence->family; });
+  std::ranges::sort(plan.rows, {}, [](const PlannedRow& row) { return std::tuple(row.sequence->family, row.rank); });
   std::size_t n_entries = 0;
   for (const auto& row : plan.rows) n_entries += row.sequence->blocks.size();
   plan.block_tables.reserve(n_entries);  // spans point into it

@@ -26,7 +26,8 @@ struct PlannedRow {
   bool samples;    // whether it stood in Plan::wants
   std::int32_t n_tokens;
   std::uint32_t epoch;
-  std::vector<std::int32_t> history;        // the tokens its penalties look at
+  std::size_t history_begin, n_history;     // in Plan::history: the tokens its penalties look at
+  std::size_t rank;                         // who was planned first
   std::int32_t n_free = 0, n_computed = 0;  // of the sequence, when the row's KV was committed
   std::size_t event = 0;                    // index into Events::tokens
 };
@@ -38,6 +39,7 @@ struct Plan {
   std::vector<std::int32_t> tokens;        // [n_tokens]
   std::vector<std::int32_t> wants;         // [rows with a generation]
   std::vector<std::int32_t> block_tables;  // all rows' in turn
+  std::vector<std::int32_t> history;       // the same
   std::vector<model::BlockPair> copies;
 
   [[nodiscard]] model::Batch batch() const noexcept { return {tokens, spans, wants}; }

@@ -47,6 +47,9 @@ constexpr KernelTable kAvx512 = [] {
   table.matmul_q8_0 = avx512::matmul_q8_0;
   table.matmul_q4_0 = avx512::matmul_q4_0;
   table.matmul_q4_1 = avx512::matmul_q4_1;
+  table.matmul_f32 = avx512::matmul_f32;
+  table.matmul_f16 = avx512::matmul_f16;
+  table.matmul_bf16 = avx512::matmul_bf16;
   return table;
 }();
 #endif

@@ -39,6 +39,7 @@ TESTED_BY = {
     "csrc/model/cpu_runner.h": "tests/model/test_llama.py",
     "csrc/model/runner.h": "tests/native/engine/test_engine.cpp",
     "csrc/model/weights.h": "tests/model/test_load.py",
+    "csrc/kernels/linear/token_blocks.h": "tests/kernels/linear/test_matmul.py",
     "csrc/kernels/table.h": "tests/ops/test_table.py",
     "csrc/ring/indices.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx2.h"
 
@@ -31,9 +32,11 @@ template <class Weight, int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const float* x, size_t x_stride, float* y,
                         size_t y_stride, size_t n_rows) {
   __m256 acc[T][2];
+#pragma GCC unroll 6
   for (int t = 0; t < T; ++t) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
   for (size_t c = 0; c < n_cols; ++c) {
     const std::byte* w = tile + c * kTileRows * Weight::kBytes;
+    if (T > 1) prefetch_ahead(w, kTileRows * Weight::kBytes);
     const __m256 low = Weight::load8(w), high = Weight::load8(w + 8 * Weight::kBytes);
 #pragma GCC unroll 6
     for (int t = 0; t < T; ++t) {
@@ -42,6 +45,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const float* x, si
       acc[t][1] = _mm256_fmadd_ps(high, x8, acc[t][1]);
     }
   }
+#pragma GCC unroll 6
   for (int t = 0; t < T; ++t) store_rows(y + t * y_stride, acc[t][0], acc[t][1], n_rows);
 }
 
@@ -53,7 +57,7 @@ void matmul(const PackedMatrix& w, const float* x, size_t x_stride, const Matmul
     for (size_t t = 0; t < range.n_tokens;) {
       const float* from = x + t * x_stride;
       float* y = range.y + t * range.y_stride + r;
-      const size_t n = range.n_tokens - t < 6 ? range.n_tokens - t : 6;
+      const size_t n = tokens_of_pass(range.n_tokens - t, 6);
       switch (n) {
         case 1: tile_tokens<Weight, 1>(tile, w.n_cols, from, x_stride, y, range.y_stride, n_rows); break;
         case 2: tile_tokens<Weight, 2>(tile, w.n_cols, from, x_stride, y, range.y_stride, n_rows); break;

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx2.h"
 
@@ -21,8 +22,7 @@ constexpr size_t block_bytes = kNibbleBytes + 2 * kTileRows * (with_minimum ? 2 
 // each token 16 maddubs, 14 adds, 2 madd, 2 conversions, 2 products, 4 FMAs (Q4_0: 2, and 2 subtractions) and 10 loads
 // that broadcast. 4 tokens: 46 operations each besides loads, 44 products a cycle on 4 vector pipes; 33 were measured
 // (AMD EPYC at 3.7 GHz), the two pipes that multiply being the busiest. One token: 62 operations for 320 bytes, 20
-// bytes a cycle: bound by memory outside of the caches. A tile of 16 rows (15 KB at 1536 columns) stays in L1 while
-// tokens stream past it, 4 * n_cols bytes for 64 * n_cols products. GCC keeps the float sums of 4 tokens on the stack, one
+// bytes a cycle: bound by memory outside of the caches. GCC keeps the float sums of 4 tokens on the stack, one
 // folded load and one store a block; the integer sums but one stay in registers.
 template <bool with_minimum, int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,
@@ -36,6 +36,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * block_bytes<with_minimum>;
       const int8_t* q = x.q + b * kBlockLen;
+      if (T > 1) prefetch_ahead(w, block_bytes<with_minimum>);
       __m256i dot[T][2];
 #pragma GCC unroll 4
       for (int g = 0; g < 4; ++g) {
@@ -89,7 +90,7 @@ void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& ra
     for (size_t t = 0; t < range.n_tokens;) {
       const QuantizedRows from = rows_from(x, t, w.n_cols);
       float* y = range.y + t * range.y_stride + r;
-      const size_t n = range.n_tokens - t < 4 ? range.n_tokens - t : 4;
+      const size_t n = tokens_of_pass(range.n_tokens - t, 4);
       switch (n) {
         case 1: tile_tokens<with_minimum, 1>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;
         case 2: tile_tokens<with_minimum, 2>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx512.h"
 
@@ -11,7 +12,6 @@ namespace {
 
 constexpr size_t kNibbleBytes = 256;
 constexpr size_t kMaxTokens = 8;  // of a register block
-constexpr size_t kPrefetchBytes = 8192;
 
 template <bool with_minimum>
 constexpr size_t block_bytes = kNibbleBytes + 2 * kTileRows * (with_minimum ? 2 : 1);
@@ -26,9 +26,7 @@ constexpr size_t block_bytes = kNibbleBytes + 2 * kTileRows * (with_minimum ? 2 
 // where there are enough independent chains for the 4 cycles a dot product takes. Registers at 8 tokens: 8 integer
 // sums, 8 float sums, 2 of weights, 2 of scales, 1 mask.
 //
-// One token: 18 cycles a block, 18 bytes a cycle, above what memory gives. With more tokens a block takes so long that
-// too few of its successors are under way for memory to stay busy, and on passes after the first nothing is: so
-// blocks are asked for 8 KiB ahead (8 tokens at 1536 columns, from memory: 20 products a cycle without, 33 to 37 with).
+// One token: 18 cycles a block, 18 bytes a cycle, above what memory gives.
 template <bool with_minimum, int T>
 void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,
                  size_t n_rows) {
@@ -41,9 +39,7 @@ void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, f
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * block_bytes<with_minimum>;
       const int8_t* q = x.q + b * kBlockLen;
-      for (size_t i = 0; T > 1 && i < block_bytes<with_minimum>; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes + i, _MM_HINT_T1);
-      }
+      if (T > 1) prefetch_ahead(w, block_bytes<with_minimum>);
       __m512i dot[T];
       for (int t = 0; t < T; ++t) dot[t] = _mm512_setzero_si512();
 #pragma GCC unroll 4
@@ -79,7 +75,6 @@ constexpr TileTokens* kTileTokens[kMaxTokens] = {tile_tokens<m, 1>, tile_tokens<
                                                  tile_tokens<m, 4>, tile_tokens<m, 5>, tile_tokens<m, 6>,
                                                  tile_tokens<m, 7>, tile_tokens<m, 8>};
 
-// A tile (15 KB at 1536 columns) stays in L1 or L2 while tokens stream past it.
 template <bool with_minimum>
 void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& range) {
   const size_t n_blocks = w.n_cols / kBlockLen;
@@ -87,11 +82,9 @@ void matmul(const PackedMatrix& w, const QuantizedRows& x, const MatmulRange& ra
     const std::byte* tile = w.data + r / kTileRows * n_blocks * block_bytes<with_minimum>;
     for (size_t t = 0; t < range.n_tokens;) {
       const QuantizedRows from = rows_from(x, t, w.n_cols);
-      const size_t left = range.n_tokens - t;
-      const size_t n_passes = (left + kMaxTokens - 1) / kMaxTokens;
-      const size_t n = (left + n_passes - 1) / n_passes;  // even shares: 9 tokens are 5 and 4, not 8 and 1
-      kTileTokens<with_minimum>[n - 1](tile, w.n_cols, from, range.y + t* range.y_stride + r, range.y_stride,
-                                       range.row_end - r);
+      const size_t n = tokens_of_pass(range.n_tokens - t, kMaxTokens);
+      TileTokens* const tokens = kTileTokens<with_minimum>[n - 1];
+      tokens(tile, w.n_cols, from, range.y + t * range.y_stride + r, range.y_stride, range.row_end - r);
       t += n;
     }
   }

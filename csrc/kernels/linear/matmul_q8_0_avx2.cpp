@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx2.h"
 
@@ -20,10 +21,13 @@ inline __m256i dot4(__m256i w, __m256i w_magnitude, __m256i x) {
 // 16 rows of one tile times T tokens.
 //
 // Vector operations a block of 512 products: 16 magnitudes, shared by the tokens; then for each token 16 signs,
-// 16 maddubs, 16 madd, 14 adds, 2 conversions, 2 products, 2 FMAs and 9 loads that broadcast: at 4 tokens 72 besides
-// loads, 28 products a cycle on 4 vector pipes; 18 were measured (AMD EPYC at 3.7 GHz), the pipes that multiply being
-// the busiest. Tried and slower (14): int16 weights by shifts, multiplied by madd with even and odd columns apart. One
-// token: 84 operations for 544 bytes, 26 bytes a cycle: bound by memory outside of the caches.
+// 16 maddubs, 16 madd, 14 adds, 2 conversions, 2 products, 2 FMAs and 9 loads that broadcast. On Zen 4 signs,
+// magnitudes, products and FMAs share two pipes: 28 cycles a token at 4 tokens, 18.3 products a cycle, and 17.8 were
+// measured. One token: 84 operations for 544 bytes, bound by memory outside of the caches.
+//
+// Tried: signs by xor with a correction shared by the tokens (19.1, but less than this where another hyperthread has a
+// share of the core, and slower for 1 to 3 tokens); weights as two nibbles, int16 sums over the whole block (14 to 16);
+// int16 weights and activations by madd (11); 8 rows at a time, which spills nothing (17.4).
 template <int T>
 inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,
                         size_t n_rows) {
@@ -35,6 +39,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * kBlockBytes;
       const int8_t* q = x.q + b * kBlockLen;
+      if (T > 1) prefetch_ahead(w, kBlockBytes);
       __m256i dot[T][2];
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {
@@ -77,7 +82,7 @@ void matmul_q8_0(const PackedMatrix& w, const QuantizedRows& x, const MatmulRang
     for (size_t t = 0; t < range.n_tokens;) {
       const QuantizedRows from = rows_from(x, t, w.n_cols);
       float* y = range.y + t * range.y_stride + r;
-      const size_t n = range.n_tokens - t < 4 ? range.n_tokens - t : 4;
+      const size_t n = tokens_of_pass(range.n_tokens - t, 4);
       switch (n) {
         case 1: tile_tokens<1>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;
         case 2: tile_tokens<2>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx512.h"
 
@@ -10,7 +11,6 @@ namespace {
 constexpr size_t kBlockBytes = 544;
 constexpr size_t kScaleOffset = 512;
 constexpr size_t kMaxTokens = 8;  // of a register block
-constexpr size_t kPrefetchBytes = 8192;
 
 // 16 rows of one tile times T tokens, as in matmul_q4_avx512.cpp. vpdpbusd wants unsigned weights: w + 128, which is a
 // flipped top bit, and 128 * sum_x taken off. Σ (w + 128) x is at most 32 * 255 * 127 and exact.
@@ -30,9 +30,7 @@ void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, f
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * kBlockBytes;
       const int8_t* q = x.q + b * kBlockLen;
-      for (size_t i = 0; T > 1 && i < kBlockBytes; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes + i, _MM_HINT_T1);
-      }
+      if (T > 1) prefetch_ahead(w, kBlockBytes);
       __m512i dot[T];
       for (int t = 0; t < T; ++t) dot[t] = _mm512_setzero_si512();
 #pragma GCC unroll 8
@@ -68,9 +66,7 @@ void matmul_q8_0(const PackedMatrix& w, const QuantizedRows& x, const MatmulRang
     const std::byte* tile = w.data + r / kTileRows * n_blocks * kBlockBytes;
     for (size_t t = 0; t < range.n_tokens;) {
       const QuantizedRows from = rows_from(x, t, w.n_cols);
-      const size_t left = range.n_tokens - t;
-      const size_t n_passes = (left + kMaxTokens - 1) / kMaxTokens;
-      const size_t n = (left + n_passes - 1) / n_passes;  // even shares: 9 tokens are 5 and 4, not 8 and 1
+      const size_t n = tokens_of_pass(range.n_tokens - t, kMaxTokens);
       kTileTokens[n - 1](tile, w.n_cols, from, range.y + t * range.y_stride + r, range.y_stride, range.row_end - r);
       t += n;
     }

@@ -11,21 +11,20 @@ struct K {
   static constexpr size_t kRowLen = 256, kRowBytes = 4 + 8 * kBlockBytes;
   static constexpr bool kWithMinimum = true;
 
-  const std::byte *super, *values;
+  const std::byte *super, *block;
 
   K(const std::byte* tile, size_t b)
-      : super(tile + b / 8 * kRowBytes * kTileRows), values(super + (4 + b % 8 * kBlockBytes) * kTileRows) {}
+      : super(tile + b / 8 * kRowBytes * kTileRows), block(super + (4 + b % 8 * kBlockBytes) * kTileRows) {}
 
   template <int T>
   inline void dots(const QuantizedRows& x, size_t b, size_t n_cols, __m512i (&dot)[T]) const {
-    dot_quants<bits, T>(values, x.q + b * kBlockLen, n_cols, dot);
+    dot_quants<bits, T>(block, x.q + b * kBlockLen, n_cols, dot);
   }
 
   // Both products are exact: 11 bits times 6.
-  inline __m512 scale() const { return _mm512_mul_ps(load16_f16(super), load16_u8(values + kValueBytes * kTileRows)); }
+  inline __m512 scale() const { return _mm512_mul_ps(load16_f16(super), load16_u8(block + kValueBytes * kTileRows)); }
   inline __m512 minimum() const {
-    const __m512 m =
-        _mm512_mul_ps(load16_f16(super + 2 * kTileRows), load16_u8(values + (kValueBytes + 1) * kTileRows));
+    const __m512 m = _mm512_mul_ps(load16_f16(super + 2 * kTileRows), load16_u8(block + (kValueBytes + 1) * kTileRows));
     return _mm512_xor_ps(m, _mm512_set1_ps(-0.0f));
   }
 };

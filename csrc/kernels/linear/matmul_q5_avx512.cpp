@@ -8,15 +8,15 @@ namespace {
 template <bool with_minimum>
 struct Q5 {
   static constexpr bool kWithMinimum = with_minimum;
-  static constexpr size_t kRowLen = 32, kRowBytes = with_minimum ? 24 : 22, kBlockBytes = kRowBytes;
+  static constexpr size_t kRowLen = 32, kRowBytes = with_minimum ? 24 : 22;
 
-  const std::byte* values;
+  const std::byte* block;
 
-  Q5(const std::byte* tile, size_t b) : values(tile + b * kRowBytes * kTileRows) {}
+  Q5(const std::byte* tile, size_t b) : block(tile + b * kRowBytes * kTileRows) {}
 
   template <int T>
   inline void dots(const QuantizedRows& x, size_t b, size_t n_cols, __m512i (&dot)[T]) const {
-    dot_quants<5, T>(values, x.q + b * kBlockLen, n_cols, dot);
+    dot_quants<5, T>(block, x.q + b * kBlockLen, n_cols, dot);
     if (with_minimum) return;
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
@@ -25,8 +25,8 @@ struct Q5 {
     }
   }
 
-  inline __m512 scale() const { return load16_f16(values + 20 * kTileRows); }
-  inline __m512 minimum() const { return load16_f16(values + 22 * kTileRows); }
+  inline __m512 scale() const { return load16_f16(block + 20 * kTileRows); }
+  inline __m512 minimum() const { return load16_f16(block + 22 * kTileRows); }
 };
 
 }  // namespace

@@ -64,13 +64,13 @@ struct Q6_K {
     add_part<1, T>(x.q + b * kBlockLen, n_cols, dot);
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      const __m256i sc = scales(h);
+      const __m256i zero = _mm256_slli_epi16(scales(h), 5);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
         int32_t halves;
         memcpy(&halves, x.half + 2 * (t * (n_cols / kBlockLen) + b), sizeof halves);
-        const __m256i offset = _mm256_madd_epi16(sc, _mm256_set1_epi32(halves));  // sc_0 * half_0 + sc_1 * half_1
-        dot[t][h] = _mm256_sub_epi32(dot[t][h], _mm256_slli_epi32(offset, 5));
+        // 32 * (sc_0 * half_0 + sc_1 * half_1)
+        dot[t][h] = _mm256_sub_epi32(dot[t][h], _mm256_madd_epi16(zero, _mm256_set1_epi32(halves)));
       }
     }
   }

@@ -113,7 +113,7 @@ def test_lone_surrogates_are_refused(tokenizer):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "llama"}, "tokenizer 'llama' is not supported; supported: gpt2"),
+        ({"model": "bert"}, "tokenizer 'bert' is not supported; supported: gpt2 (byte-level BPE), llama (Sent"),
         ({"model": None}, "'tokenizer.ggml.model' is missing"),
         ({"pre": "tekken"}, "pre-tokenizer 'tekken' is not supported; supported: default, gpt-2, smollm,"),
         ({"tokens": "abc"}, "'tokenizer.ggml.tokens' is of type str, wanted list"),

@@ -1,6 +1,7 @@
 """Text to token ids and back, from the keys of a GGUF file.
 
-Byte-level BPE ("gpt2") with the pre-tokenisers of `PRE_TOKENIZERS`. Ids equal those of llama.cpp for the same file.
+Byte-level BPE ("gpt2") with the pre-tokenisers of `PRE_TOKENIZERS`, and SentencePiece ("llama"). Ids equal those of
+llama.cpp for the same file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from kvtape.errors import InvalidRequest, ModelError
+from kvtape.model import sentencepiece
 
 __all__ = ["PRE_TOKENIZERS", "Tokenizer"]
 
@@ -78,8 +80,10 @@ class Tokenizer:
         self,
         tokens: list[str],
         token_types: Iterable[int],
-        merges: list[str],
+        merges: list[str] | None = None,
         *,
+        scores: list[float] | None = None,
+        add_space_prefix: bool = True,
         pre: str = "default",
         bos_id: int | None = None,
         eos_ids: Iterable[int] = (),
@@ -87,10 +91,14 @@ class Tokenizer:
     ) -> None:
         """Build from a vocabulary; `token_types` are GGUF's numbers, one a token.
 
+        With `scores`, one a token, it is SentencePiece's, and `add_space_prefix` says whether text begins with a space
+        of its own; else byte-level BPE, of `merges` and `pre`.
+
         Raises:
             ModelError: `pre` is not in `PRE_TOKENIZERS`, or the tables do not fit together.
         """
-        if pre not in PRE_TOKENIZERS:
+        self._is_sentencepiece = scores is not None
+        if not self._is_sentencepiece and pre not in PRE_TOKENIZERS:
             raise ModelError(f"pre-tokenizer {pre!r:.60} is not supported; supported: {', '.join(PRE_TOKENIZERS)}")
         types = list(token_types)
         if len(types) != len(tokens):
@@ -98,7 +106,8 @@ class Tokenizer:
         self._tokens, self._types = tokens, types
         self.n_vocab = len(tokens)
         self.bos_id = self._checked_id("bos", bos_id)
-        self.add_bos = bos_id is not None and (pre in _ADDS_BOS if add_bos is None else add_bos)
+        adds_bos = self._is_sentencepiece or pre in _ADDS_BOS
+        self.add_bos = bos_id is not None and (adds_bos if add_bos is None else add_bos)
         ends = {i for i, text in enumerate(tokens) if types[i] == _CONTROL and text in _END_TEXTS}
         self.eos_ids = frozenset(ends.union(i for i in eos_ids if self._checked_id("eos", i) is not None))
 
@@ -106,7 +115,12 @@ class Tokenizer:
         self._user_defined = {text: i for i, text in enumerate(tokens) if types[i] == _USER_DEFINED and text}
         self._find_user_defined = _any_of(self._user_defined)
         self._find_special = _any_of(self._user_defined | self.special_tokens)
-        self._bpe = self._build_bpe(merges, pre)
+        self._drops, self._prefix = False, ""
+        if scores is None:
+            self._bpe = self._build_bpe(merges or [], pre)
+        else:
+            self._bpe = self._build_sentencepiece(scores)
+            self._prefix = " " if add_space_prefix else ""
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> Tokenizer:
@@ -116,15 +130,20 @@ class Tokenizer:
             ModelError: a key is missing or of the wrong type, or the tokenizer is of a kind that is not supported.
         """
         model = _key(metadata, "model", str)
-        if model != "gpt2":
-            raise ModelError(f"tokenizer {model!r:.60} is not supported; supported: gpt2 (byte-level BPE)")
+        if model not in ("gpt2", "llama"):
+            raise ModelError(
+                f"tokenizer {model!r:.60} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece)"
+            )
         tokens = _key(metadata, "tokens", list)
         eos_ids = [_key(metadata, f"{name}_token_id", int, -1) for name in ("eos", "eot", "eom")]
         bos_id = _key(metadata, "bos_token_id", int, -1)
+        is_bpe = model == "gpt2"
         return cls(
             tokens,
             _key(metadata, "token_type", np.ndarray, np.full(len(tokens), _NORMAL)).tolist(),
-            _key(metadata, "merges", list),
+            _key(metadata, "merges", list) if is_bpe else None,
+            scores=None if is_bpe else _key(metadata, "scores", np.ndarray).tolist(),
+            add_space_prefix=_key(metadata, "add_space_prefix", bool, True),
             pre=_key(metadata, "pre", str, "default"),
             bos_id=None if bos_id == -1 else bos_id,
             eos_ids=[i for i in eos_ids if i != -1],
@@ -155,6 +174,8 @@ class Tokenizer:
     def _encode_plain(self, text: str) -> list[int]:
         if not text:
             return []
+        if self._is_sentencepiece:
+            text = (self._prefix + text).replace(" ", sentencepiece.SPACE)
         try:
             ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
         except TypeError as error:  # what the library makes of text that is not UTF-8
@@ -183,8 +204,9 @@ class Tokenizer:
         """The token as the vocabulary writes it; `<|im_end|>` for that control token."""
         return self._tokens[token_id]
 
-    @staticmethod
-    def _bytes_of(text: str, kind: int) -> bytes:
+    def _bytes_of(self, text: str, kind: int) -> bytes:
+        if kind in (_NORMAL, _USER_DEFINED) and self._is_sentencepiece:
+            return text.replace(sentencepiece.SPACE, " ").encode()
         if kind == _USER_DEFINED:
             return text.encode()
         if kind == _NORMAL and _BYTE_CHARACTERS.issuperset(text):  # nearly always, and several times as fast
@@ -199,6 +221,13 @@ class Tokenizer:
         if token_id is not None and not 0 <= token_id < self.n_vocab:
             raise ModelError(f"the {name} token is {token_id}, the vocabulary has {self.n_vocab} tokens")
         return token_id
+
+    def _build_sentencepiece(self, scores: list[float]) -> tokenizers.Tokenizer:
+        if len(scores) != self.n_vocab:
+            raise ModelError(f"the vocabulary has {self.n_vocab} tokens and {len(scores)} scores")
+        # Control and user-defined tokens stay out: the first must not be made of text, the second are found before.
+        kinds = (_NORMAL, _BYTE, _UNUSED)
+        return sentencepiece.build({t: i for i, t in enumerate(self._tokens) if self._types[i] in kinds}, scores)
 
     def _build_bpe(self, merges: list[str], pre: str) -> tokenizers.Tokenizer:
         # Control tokens stay out of the table: no text may become one by way of merges.

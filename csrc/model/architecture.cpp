@@ -1,12 +1,18 @@
 #include "model/architecture.h"
 
+#include <string_view>
+
 #include "base/error.h"
+#include "model/gemma3.h"
 #include "model/llama.h"
+#include "model/qwen2.h"
+#include "model/qwen3.h"
+#include "model/weights.h"
 
 namespace kvtape::model {
 namespace {
 
-using Factory = std::unique_ptr<const Architecture> (*)(ops::Lease&, const gguf::GgufFile&, const Config&);
+using Factory = std::unique_ptr<const Architecture> (*)(TensorLoader&, const Config&);
 
 struct Row {
   const char* name;
@@ -15,7 +21,20 @@ struct Row {
 
 constexpr Row kArchitectures[] = {
     {"llama", make_llama},
+    {"qwen2", make_qwen2},
+    {"qwen3", make_qwen3},
+    {"gemma3", make_gemma3},
 };
+
+Factory factory_of(std::string_view architecture) {
+  std::string known;
+  for (const Row& row : kArchitectures) {
+    if (architecture == row.name) return row.make;
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  throw base::Error(base::ErrorCode::unsupported,
+                    "model: architecture '" + std::string(architecture) + "'; supported: " + known);
+}
 
 }  // namespace
 
@@ -46,6 +65,7 @@ void Workspace::prepare(const Config& config, const Batch& batch) {
 }
 
 std::shared_ptr<const Model> load_model(const gguf::GgufFile& file, std::size_t n_threads) {
+  const Factory make = factory_of(file.metadata().require<std::string_view>("general.architecture"));
   auto model = std::make_shared<Model>();
   model->config = Config::from_gguf(file);
   for (const auto& tensor : file.tensors()) {
@@ -54,18 +74,12 @@ std::shared_ptr<const Model> load_model(const gguf::GgufFile& file, std::size_t 
     model->n_params += n;
     model->n_bytes += tensor.bytes.size();
   }
-  std::string known;
-  for (const Row& row : kArchitectures) {
-    if (model->config.architecture == row.name) {
-      ops::Lease lease(base::ThreadPool::shared(), n_threads);
-      model->architecture = row.make(lease, file, model->config);
-      file.drop_pages();  // everything has been repacked
-      return model;
-    }
-    known += (known.empty() ? "" : ", ") + std::string(row.name);
-  }
-  throw base::Error(base::ErrorCode::unsupported,
-                    "model: architecture '" + model->config.architecture + "'; supported: " + known);
+  ops::Lease lease(base::ThreadPool::shared(), n_threads);
+  TensorLoader loader(lease, file);
+  model->architecture = make(loader, model->config);
+  loader.require_all_taken(model->config.architecture);
+  file.drop_pages();  // everything has been repacked
+  return model;
 }
 
 }  // namespace kvtape::model

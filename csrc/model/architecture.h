@@ -1,5 +1,6 @@
 #pragma once
-// One architecture is one forward pass over weights it holds. A new one is a file with a class and a row in kArchitectures.
+// One architecture is one forward pass over weights it holds. A new one is a file with a class, made of the steps of
+// forward_pass.h, and a row in kArchitectures.
 
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,7 @@ struct ForwardArgs {
   const kernels::KernelTable& kernel;
   const Batch& batch;
   const RopeTables& rope;
+  const RopeTables& window_rope;  // of the layers with a window
   const ops::KvPool& pool;
 };
 

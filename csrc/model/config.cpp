@@ -24,12 +24,18 @@ std::int32_t checked(const std::string& key, std::uint64_t value) {
   return static_cast<std::int32_t>(value);
 }
 
+// The number of `key`, or `otherwise` where it is absent. Throws corrupt_file unless it is positive and finite.
+float positive(const gguf::Metadata& keys, const std::string& key, float otherwise) {
+  const float value = keys.find<float>(key).value_or(otherwise);
+  if (!(value > 0) || !std::isfinite(value)) {
+    throw Error(ErrorCode::corrupt_file, "model: key '" + key + "' is not a positive number");
+  }
+  return value;
+}
+
 void read_rope(const gguf::GgufFile& file, const std::string& prefix, Config& config) {
   const auto& keys = file.metadata();
-  config.rope_freq_base = keys.find<float>(prefix + "rope.freq_base").value_or(10000.0f);
-  if (!(config.rope_freq_base > 0) || !std::isfinite(config.rope_freq_base)) {
-    throw Error(ErrorCode::corrupt_file, "model: key '" + prefix + "rope.freq_base' is not a positive number");
-  }
+  config.rope.freq_base = positive(keys, prefix + "rope.freq_base", 10000.0f);
   const auto rotated = keys.find<std::uint32_t>(prefix + "rope.dimension_count").value_or(config.head_dim);
   if (static_cast<std::int32_t>(rotated) != config.head_dim) {
     throw Error(ErrorCode::unsupported, "model: rope turns " + std::to_string(rotated) + " of " +
@@ -38,10 +44,7 @@ void read_rope(const gguf::GgufFile& file, const std::string& prefix, Config& co
   }
   const auto scaling = keys.find<std::string_view>(prefix + "rope.scaling.type").value_or("none");
   if (scaling == "linear") {
-    const double factor = keys.require<float>(prefix + "rope.scaling.factor");
-    if (!(factor > 0))
-      throw Error(ErrorCode::corrupt_file, "model: key '" + prefix + "rope.scaling.factor' is not positive");
-    config.rope_freq_scale = 1.0 / factor;
+    config.rope.freq_scale = 1.0 / static_cast<double>(positive(keys, prefix + "rope.scaling.factor", 0.0f));
   } else if (scaling != "none") {
     throw Error(ErrorCode::unsupported, "model: rope scaling '" + std::string(scaling) + "'; supported: none, linear");
   }
@@ -51,8 +54,28 @@ void read_rope(const gguf::GgufFile& file, const std::string& prefix, Config& co
       throw Error(ErrorCode::corrupt_file,
                   "model: tensor 'rope_freqs.weight' is not " + std::to_string(n) + " values of F32");
     }
-    config.rope_freq_factors.resize(n);
-    std::memcpy(config.rope_freq_factors.data(), factors->bytes.data(), factors->bytes.size());
+    config.rope.freq_factors.resize(n);
+    std::memcpy(config.rope.freq_factors.data(), factors->bytes.data(), factors->bytes.size());
+  }
+}
+
+void read_gemma3(const gguf::Metadata& keys, const std::string& prefix, Config& config) {
+  if (keys.contains(prefix + "attention.sliding_window")) {
+    config.window =
+        checked(prefix + "attention.sliding_window", keys.require<std::uint64_t>(prefix + "attention.sliding_window"));
+    config.window_period = checked(prefix + "attention.sliding_window_pattern",
+                                   keys.find<std::uint64_t>(prefix + "attention.sliding_window_pattern").value_or(6));
+    config.window_rope.freq_base = positive(keys, prefix + "rope.freq_base_swa", 10000.0f);
+  }
+  if (keys.contains(prefix + "final_logit_softcapping")) {
+    config.logit_softcap = positive(keys, prefix + "final_logit_softcapping", 0.0f);
+  }
+  if (keys.contains(prefix + "attn_logit_softcapping")) {  // Gemma 2 had it
+    throw Error(ErrorCode::unsupported, "model: key '" + prefix + "attn_logit_softcapping' is not supported");
+  }
+  // The 27B model alone scales by the width of a head as if heads shared dim. No key says so.
+  if (config.n_layers == 62) {
+    config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.dim) / static_cast<float>(config.n_heads));
   }
 }
 
@@ -102,19 +125,20 @@ Config Config::from_gguf(const gguf::GgufFile& file) {
     throw Error(ErrorCode::corrupt_file,
                 "model: key '" + prefix + "attention.layer_norm_rms_epsilon' is not a number from 0");
   }
+  config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
   config.vocab_size = checked("rows of tensor 'token_embd.weight'", file.require("token_embd.weight").n_rows());
   read_rope(file, prefix, config);
+  if (config.architecture == "gemma3") read_gemma3(keys, prefix, config);
   return config;
 }
 
-RopeTables::RopeTables(const Config& config, std::int32_t n_ctx) {
-  const auto half = static_cast<std::size_t>(config.head_dim / 2);
+RopeTables::RopeTables(const RopeSettings& settings, std::int32_t head_dim, std::int32_t n_ctx) {
+  const auto half = static_cast<std::size_t>(head_dim / 2);
   cos.resize(static_cast<std::size_t>(n_ctx) * half);
   sin.resize(cos.size());
   for (std::size_t i = 0; i < half; ++i) {
-    double frequency =
-        std::pow(config.rope_freq_base, -2.0 * static_cast<double>(i) / config.head_dim) * config.rope_freq_scale;
-    if (!config.rope_freq_factors.empty()) frequency /= static_cast<double>(config.rope_freq_factors[i]);
+    double frequency = std::pow(settings.freq_base, -2.0 * static_cast<double>(i) / head_dim) * settings.freq_scale;
+    if (!settings.freq_factors.empty()) frequency /= static_cast<double>(settings.freq_factors[i]);
     for (std::size_t position = 0; position < static_cast<std::size_t>(n_ctx); ++position) {
       const double angle = static_cast<double>(position) * frequency;
       cos[position * half + i] = static_cast<float>(std::cos(angle));

@@ -31,7 +31,8 @@ CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTa
       kernel_(kernel),
       n_ctx_(options.n_ctx),
       n_threads_(options.n_threads),
-      rope_(model_->config, options.n_ctx),
+      rope_(model_->config.rope, model_->config.head_dim, options.n_ctx),
+      window_rope_(model_->config.window_rope, model_->config.head_dim, model_->config.window > 0 ? options.n_ctx : 0),
       kv_{.layout = layout_of(model_->config),
           .data = nullptr,
           .n_blocks = options.kv_bytes / block_bytes(model_->config)} {
@@ -48,7 +49,7 @@ CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTa
 std::span<const float> CpuRunner::forward(const Batch& batch) {
   workspace_.prepare(model_->config, batch);
   ops::Lease lease(base::ThreadPool::shared(), n_threads_);
-  model_->architecture->forward({lease, kernel_, batch, rope_, kv_}, workspace_);
+  model_->architecture->forward({lease, kernel_, batch, rope_, window_rope_, kv_}, workspace_);
   return {workspace_.logits.data(), batch.wants.size() * static_cast<std::size_t>(vocab_size())};
 }
 

@@ -43,7 +43,7 @@ class CpuRunner final : public Runner {
   const kernels::KernelTable& kernel_;
   std::int32_t n_ctx_;
   std::size_t n_threads_;
-  RopeTables rope_;
+  RopeTables rope_, window_rope_;  // window_rope_ is empty where no layer has a window
   base::AlignedBuffer<std::uint16_t> pool_;
   ops::KvPool kv_;
   Workspace workspace_;

@@ -5,9 +5,10 @@
 #include <memory>
 
 #include "model/architecture.h"
+#include "model/weights.h"
 
 namespace kvtape::model {
 
-std::unique_ptr<const Architecture> make_llama(ops::Lease& lease, const gguf::GgufFile& file, const Config& config);
+std::unique_ptr<const Architecture> make_llama(TensorLoader& loader, const Config& config);
 
 }  // namespace kvtape::model

@@ -48,6 +48,13 @@ void add_columns(const float* from, float* to, std::size_t stride, std::size_t n
   }
 }
 
+void add_bias(const MatmulJob& job, std::size_t begin, std::size_t end) {
+  for (std::size_t t = 0; t < job.x->n_tokens(); ++t) {
+    float* y = job.y + t * job.y_stride;
+    for (std::size_t r = begin; r < end; ++r) y[r] += job.bias[r];
+  }
+}
+
 void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t row_begin, std::size_t row_end) {
   const kernels::MatmulRange range{row_begin, row_end, n_y_rows(job), job.y, job.y_stride};
   const auto quantized = [&](kernels::MatmulQuantized* matmul) { matmul(job.w->view(), job.x->rows(), range); };
@@ -135,6 +142,7 @@ void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<con
     run_rows(kernel, *job, begin, end);
     const std::size_t n_tokens = job->x->n_tokens();
     if (two_terms(*job)) add_columns(job->y + n_tokens * job->y_stride, job->y, job->y_stride, n_tokens, begin, end);
+    if (job->bias != nullptr) add_bias(*job, begin, end);
     if (job->add_to != nullptr) add_columns(job->y, job->add_to, job->y_stride, n_tokens, begin, end);
   });
 }

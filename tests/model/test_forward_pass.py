@@ -1,4 +1,4 @@
-"""The forward pass: against float64, and bit for bit against itself however the work is cut."""
+"""Forward passes: against float64 and transformers, and bit for bit against themselves however the work is cut."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from kvtape.model.load import Model, load
-from tests.reference.tiny_model import WEIGHT_TYPES, WIDE, shape_for
+from tests.golden.tiny_models import TINY_MODELS
+from tests.golden.tiny_models import ids as recorded_ids
+from tests.reference.tiny_model import WEIGHT_TYPES, WIDE, shape_for, write_tiny_model
 from tests.reference.transformer import TransformerReference
 
 N_TOKENS = 300  # past two partitions of attention
+ARCHITECTURES = ["llama", "qwen2", "qwen3", "gemma3"]
 
 SHAPES = {
     "default": {},
@@ -23,6 +26,12 @@ SHAPES = {
     "five bits": {"weights": "q5_0", "value_weights": "q5_1", "embedding": "q8_0", "n_layers": 1},
     "a Q4_K_M file": {"weights": "q4_k", "value_weights": "q6_k", "embedding": "q6_k", **WIDE},
     "a Q5_K file": {"weights": "q5_k", **WIDE, "n_layers": 1},
+    "qwen2": {"architecture": "qwen2", "weights": "q4_1"},
+    "qwen3": {"architecture": "qwen3", "head_dim": 32, "n_heads": 4, "n_kv_heads": 2, "tied": False},
+    "gemma3": {"architecture": "gemma3", "n_layers": 4, "window_period": 3},
+    "window of a partition": {"architecture": "gemma3", "window": 128, "weights": "q4_0"},
+    "window over two": {"architecture": "gemma3", "window": 129, "head_dim": 64, "n_heads": 3, "n_kv_heads": 1},
+    "window of one": {"architecture": "gemma3", "window": 1, "logit_softcap": 4.0, "weights": "f16"},
 }
 
 
@@ -32,11 +41,27 @@ def ids() -> np.ndarray:
 
 
 @pytest.mark.parametrize("weights", ["f32", "f16", "bf16"])
-def test_float_weights_match_float64(make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str) -> None:
-    path = make_tiny_model(weights=weights)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_float_weights_match_float64(
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, architecture: str, weights: str
+) -> None:
+    path = make_tiny_model(architecture=architecture, weights=weights)
     exact = TransformerReference(path).forward(ids)
     # Keys and values are rounded to f16, a relative 2^-11: logits with a deviation of 3 move by a few thousandths.
     np.testing.assert_allclose(load(path).forward_logits(ids), exact, atol=0.03)
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_equals_transformers(tmp_path: Path, name: str) -> None:
+    recorded = np.load(Path(__file__).parents[1] / "golden" / "tiny_transformers.npz")[name]
+    model = load(write_tiny_model(tmp_path / "tiny.gguf", TINY_MODELS[name]))
+    np.testing.assert_allclose(model.forward_logits(recorded_ids()), recorded, atol=0.03)  # f16 keys and values, too
+
+
+@pytest.mark.parametrize("window", [1, 31, 32, 33, 127, 128, 129, 300])
+def test_a_window_ends_at_each_seam(make_tiny_model: Callable[..., Path], ids: np.ndarray, window: int) -> None:
+    path = make_tiny_model(architecture="gemma3", weights="f32", window=window)
+    np.testing.assert_allclose(load(path).forward_logits(ids), TransformerReference(path).forward(ids), atol=0.03)
 
 
 class Int8Product:
@@ -61,10 +86,11 @@ class Int8Product:
 
 
 @pytest.mark.parametrize("weights", [name for name in WEIGHT_TYPES if name.startswith("q")])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_quantised_weights_err_as_int8_must(
-    make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, architecture: str, weights: str
 ) -> None:
-    path = make_tiny_model(weights=weights, **shape_for(weights))
+    path = make_tiny_model(architecture=architecture, weights=weights, **shape_for(weights))
     reference = TransformerReference(path)
     exact = reference.forward(ids)
     matrices = {name: Int8Product(w) if w.ndim == 2 else w for name, w in reference.weights.items()}

@@ -40,7 +40,12 @@ def test_ids_outside_the_vocabulary_are_refused(tiny_model: Path) -> None:
         model.forward_logits(np.array([], dtype=np.int32))
 
 
-def rewritten(tmp_path: Path, change: Callable[[gguf.GGUFWriter], None], monkeypatch: pytest.MonkeyPatch) -> Path:
+def rewritten(
+    tmp_path: Path,
+    change: Callable[[gguf.GGUFWriter], None],
+    monkeypatch: pytest.MonkeyPatch,
+    spec: TinySpec = TinySpec(),  # noqa: B008 - it is frozen
+) -> Path:
     """Write a tiny model whose header `change` has had the last word on."""
     original = gguf.GGUFWriter.write_header_to_file
 
@@ -49,7 +54,7 @@ def rewritten(tmp_path: Path, change: Callable[[gguf.GGUFWriter], None], monkeyp
         original(self, *args)
 
     monkeypatch.setattr(gguf.GGUFWriter, "write_header_to_file", write)
-    return write_tiny_model(tmp_path / "changed.gguf", TinySpec())
+    return write_tiny_model(tmp_path / "changed.gguf", spec)
 
 
 def value(writer: gguf.GGUFWriter, key: str, new: object) -> None:
@@ -57,7 +62,14 @@ def value(writer: gguf.GGUFWriter, key: str, new: object) -> None:
 
 
 REFUSALS = {
-    "architecture": (lambda w: value(w, "general.architecture", "mamba"), "mamba"),
+    "architecture": (
+        lambda w: value(w, "general.architecture", "mamba"),
+        "architecture 'mamba'; supported: llama, qwen2, qwen3, gemma3",
+    ),
+    "a bias": (
+        lambda w: w.add_tensor("blk.1.attn_q.bias", np.zeros(96, np.float32)),
+        r"tensor 'blk.1.attn_q.bias' has no place in a llama model",
+    ),
     "heads": (lambda w: value(w, "llama.attention.head_count", 4), r"4 heads do not share 3 KV heads"),
     "no layers": (lambda w: value(w, "llama.block_count", 0), "llama.block_count' is 0"),
     "more layers": (lambda w: value(w, "llama.block_count", 3), r"blk\.2\."),
@@ -79,6 +91,42 @@ def test_what_cannot_be_run_is_refused(name: str, tmp_path: Path, monkeypatch: p
     path = rewritten(tmp_path, change, monkeypatch)
     with pytest.raises(ModelError, match=words):
         load(path)
+
+
+GEMMA_REFUSALS = {
+    "window": (lambda w: value(w, "gemma3.attention.sliding_window", 0), "gemma3.attention.sliding_window' is 0"),
+    "period": (lambda w: value(w, "gemma3.attention.sliding_window_pattern", 0), "sliding_window_pattern' is 0"),
+    "cap of logits": (lambda w: w.add_final_logit_softcapping(-1.0), "final_logit_softcapping' is not a positive"),
+    "cap of scores": (lambda w: w.add_attn_logit_softcapping(50.0), "attn_logit_softcapping' is not supported"),
+    "local rope": (lambda w: w.add_float32("gemma3.rope.freq_base_swa", 0.0), "freq_base_swa' is not a positive"),
+}
+
+
+@pytest.mark.parametrize("name", GEMMA_REFUSALS)
+def test_what_gemma_cannot_mean_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, words = GEMMA_REFUSALS[name]
+    path = rewritten(tmp_path, change, monkeypatch, TinySpec(architecture="gemma3"))
+    with pytest.raises(ModelError, match=words):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "bos", "ends"),
+    [
+        ("qwen2", "<|im_start|>", {"<|im_end|>", "<|endoftext|>"}),
+        ("qwen3", "<|im_start|>", {"<|im_end|>", "<|endoftext|>"}),
+        ("gemma3", "<bos>", {"<eos>", "<end_of_turn>"}),
+    ],
+)
+def test_architectures_bring_their_tokenizers(
+    make_tiny_model: Callable[..., Path], architecture: str, bos: str, ends: set[str]
+) -> None:
+    model = load(make_tiny_model(architecture=architecture))
+    assert model.core.architecture == architecture
+    assert model.bos_text == bos
+    assert {model.tokenizer.token_text(i) for i in model.tokenizer.eos_ids} == ends
+    assert model.tokenizer.add_bos is (architecture == "gemma3")
+    assert model.tokenizer.decode(model.tokenizer.encode("the close 日")) == "the close 日"
 
 
 def test_linear_rope_scaling_divides_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

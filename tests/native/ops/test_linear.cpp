@@ -76,7 +76,7 @@ void many_equals_one_by_one() {
   }
 }
 
-// add_to has y added to it, whatever the split; rows that fill_rows writes are what is quantised.
+// y has the bias and add_to has y added to it, whatever the split; rows that fill_rows writes are what is quantised.
 void adds_and_fills_in_the_same_section() {
   base::ThreadPool pool;
   constexpr std::size_t kTokens = 19, kRows = 600, kStride = kRows + 5;
@@ -93,11 +93,12 @@ void adds_and_fills_in_the_same_section() {
                });
     std::vector<float> y(kTokens * kStride, -7.0f), sum(kTokens * kStride, 0.5f), y_alone = y;
     ops::matmul(lease, ops::table(), w, given, y_alone.data(), kStride);
-    const MatmulJob job{&w, &filled, y.data(), kStride, sum.data()};
+    const std::vector<float> bias = ramp(kRows);
+    const MatmulJob job{&w, &filled, y.data(), kStride, sum.data(), bias.data()};
     ops::matmul_many(lease, ops::table(), {&job, 1});
-    CHECK(y == y_alone);
     for (std::size_t i = 0; i < y.size(); ++i) {
       const bool outside = i % kStride >= kRows;
+      CHECK(y[i] == (outside ? y_alone[i] : y_alone[i] + bias[i % kStride]), "element %zu", i);
       CHECK(sum[i] == (outside ? 0.5f : 0.5f + y[i]), "element %zu", i);
     }
   }

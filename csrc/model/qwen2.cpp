@@ -1,0 +1,38 @@
+#include "model/qwen2.h"
+
+#include "model/forward_pass.h"
+
+namespace kvtape::model {
+namespace {
+
+class Qwen2 final : public Architecture {
+ public:
+  Qwen2(TensorLoader& loader, const Config& config)
+      : config_(config), weights_(load_weights(loader, config, {.qkv_biases = true})) {}
+
+  void forward(const ForwardArgs& args, Workspace& workspace) const override {
+    ForwardPass pass(args, config_, workspace);
+    pass.embed(weights_.embedding);
+    for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+      const Layer& layer = weights_.layers[i];
+      pass.project_qkv(layer);
+      pass.rotate(args.rope, ops::RopeStyle::halves);
+      pass.attend(i);
+      pass.add_attended(layer);
+      pass.add_feed_forward(layer, args.kernel.silu_mul);
+    }
+    pass.head(weights_);
+  }
+
+ private:
+  Config config_;
+  Weights weights_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Architecture> make_qwen2(TensorLoader& loader, const Config& config) {
+  return std::make_unique<Qwen2>(loader, config);
+}
+
+}  // namespace kvtape::model

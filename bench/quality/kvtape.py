@@ -1,4 +1,4 @@
-"""Contender: kvtape. `python -m bench.quality.kvtape MODEL IDS.npy LOGITS.npy [--isa ref|avx2]`."""
+"""Contender: kvtape. `python -m bench.quality.kvtape MODEL IDS.npy LOGITS.npy [--isa NAME] [--kv-type f16|q8_0]`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def main() -> None:
     parser.add_argument("ids", type=Path)
     parser.add_argument("logits", type=Path)
     parser.add_argument("--isa", default=None)
+    parser.add_argument("--kv-type", default="f16")
     args = parser.parse_args()
     model = load(args.model)
-    np.save(args.logits, model.forward_logits(np.load(args.ids), isa=args.isa, n_threads=2))
+    np.save(args.logits, model.forward_logits(np.load(args.ids), kv_type=args.kv_type, isa=args.isa, n_threads=2))
 
 
 if __name__ == "__main__":

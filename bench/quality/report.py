@@ -26,6 +26,7 @@ CONTENDERS: dict[str, tuple[str, list[str]]] = {
     "llama.cpp avx2": ("bench.quality.llama_cpp", ["--backend", "haswell"]),
     "llama.cpp avx512": ("bench.quality.llama_cpp", ["--backend", "zen4"]),
     "kvtape": ("bench.quality.kvtape", []),
+    "kvtape q8_0 KV": ("bench.quality.kvtape", ["--kv-type", "q8_0"]),
 }
 KL_LIMIT = 1.1  # times llama.cpp's
 PERPLEXITY_LIMIT = 0.005

@@ -26,16 +26,20 @@ struct Span {  // owns the block table that its AttentionSpan looks at
   AttentionSpan view;
 };
 
-// pool: [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size]
-ops::KvPool kv_pool(Array<std::uint16_t>& pool, std::size_t head_dim) {
+// pool: [n_blocks, n_layers, 2, n_kv_heads, bytes of a tile]
+ops::KvPool kv_pool(Array<std::uint8_t>& pool, std::size_t head_dim, std::string_view kv_type) {
   require_shape(pool, "pool", {-1, -1, 2, -1, -1});
   const auto size = [&](int axis) { return static_cast<std::size_t>(pool.shape(axis)); };
-  if (head_dim == 0 || size(4) % head_dim != 0) {
-    throw base::Error(base::ErrorCode::invalid_argument, "pool: tiles of " + std::to_string(size(4)) +
-                                                             " elements, wanted a multiple of head_dim " +
-                                                             std::to_string(head_dim));
+  const kernels::KvType type = ops::kv_type(kv_type);
+  const std::size_t position_bytes = kernels::kv_tile_bytes(type, head_dim, 1);
+  if (position_bytes == 0 || size(4) % position_bytes != 0) {
+    throw base::Error(base::ErrorCode::invalid_argument,
+                      "pool: tiles of " + std::to_string(size(4)) + " bytes, wanted a multiple of " +
+                          std::to_string(position_bytes) + " for head_dim " + std::to_string(head_dim));
   }
-  return {{size(1), size(3), head_dim, size(4) / head_dim}, pool.mutable_data(), size(0)};
+  return {{size(1), size(3), head_dim, size(4) / position_bytes, type},
+          reinterpret_cast<std::byte*>(pool.mutable_data()),
+          size(0)};
 }
 
 std::vector<AttentionSpan> checked_spans(const std::vector<const Span*>& spans, py::ssize_t n_rows) {
@@ -62,11 +66,12 @@ void bind_attention(py::module_& m) {
 
   m.def(
       "attention",
-      [](const Array<float>& q, Array<std::uint16_t>& pool, const std::vector<const Span*>& spans, Array<float>& out,
-         std::size_t layer, float scale, std::size_t window, std::size_t n_threads, std::string_view isa) {
+      [](const Array<float>& q, Array<std::uint8_t>& pool, const std::vector<const Span*>& spans, Array<float>& out,
+         std::string_view kv_type, std::size_t layer, float scale, std::size_t window, std::size_t n_threads,
+         std::string_view isa) {
         require_shape(q, "q", {-1, -1, -1});
         require_shape(out, "out", {q.shape(0), q.shape(1), q.shape(2)});
-        const auto kv = kv_pool(pool, static_cast<std::size_t>(q.shape(2)));
+        const auto kv = kv_pool(pool, static_cast<std::size_t>(q.shape(2)), kv_type);
         const auto views = checked_spans(spans, q.shape(0));
         const auto stride = static_cast<std::size_t>(q.shape(1) * q.shape(2));
         const ops::AttentionQueries queries{.q = q.data(),
@@ -82,22 +87,27 @@ void bind_attention(py::module_& m) {
         base::ThreadPool::Lease lease(base::ThreadPool::shared(), n_threads);
         ops::attention(lease, table, kv, layer, queries, views, scratch);
       },
-      "q"_a.noconvert(), "pool"_a.noconvert(), "spans"_a, "out"_a.noconvert(), py::kw_only(), "layer"_a, "scale"_a,
-      "window"_a, "n_threads"_a, "isa"_a);
+      "q"_a.noconvert(), "pool"_a.noconvert(), "spans"_a, "out"_a.noconvert(), py::kw_only(), "kv_type"_a, "layer"_a,
+      "scale"_a, "window"_a, "n_threads"_a, "isa"_a);
 
   m.def(
       "write_kv",
-      [](const Array<float>& k, const Array<float>& v, Array<std::uint16_t>& pool,
-         const std::vector<const Span*>& spans, std::size_t layer, std::string_view isa) {
+      [](const Array<float>& k, const Array<float>& v, Array<std::uint8_t>& pool, const std::vector<const Span*>& spans,
+         std::string_view kv_type, std::size_t layer, std::size_t n_threads, std::string_view isa) {
         require_shape(k, "k", {-1, -1, -1});
         require_shape(v, "v", {k.shape(0), k.shape(1), k.shape(2)});
-        const auto kv = kv_pool(pool, static_cast<std::size_t>(k.shape(2)));
+        const auto kv = kv_pool(pool, static_cast<std::size_t>(k.shape(2)), kv_type);
         require_shape(pool, "pool", {-1, -1, 2, k.shape(1), -1});
         const auto views = checked_spans(spans, k.shape(0));
         const auto stride = static_cast<std::size_t>(k.shape(1) * k.shape(2));
-        ops::write_kv(ops::table(isa), kv, layer, k.data(), stride, v.data(), stride, views);
+        const kernels::KernelTable& table = ops::table(isa);
+        const float *k_rows = k.data(), *v_rows = v.data();
+        py::gil_scoped_release unlocked;
+        base::ThreadPool::Lease lease(base::ThreadPool::shared(), n_threads);
+        ops::write_kv(lease, table, kv, layer, k_rows, stride, v_rows, stride, views);
       },
-      "k"_a.noconvert(), "v"_a.noconvert(), "pool"_a.noconvert(), "spans"_a, py::kw_only(), "layer"_a, "isa"_a);
+      "k"_a.noconvert(), "v"_a.noconvert(), "pool"_a.noconvert(), "spans"_a, py::kw_only(), "kv_type"_a, "layer"_a,
+      "n_threads"_a, "isa"_a);
 }
 
 }  // namespace kvtape::bindings

@@ -23,14 +23,15 @@ using engine::TokenEvent;
 
 std::unique_ptr<Engine> make_engine(std::shared_ptr<model::Model> model, const std::vector<py::bytes>& token_bytes,
                                     std::vector<std::int32_t> eos, std::int32_t n_ctx, std::size_t kv_bytes,
-                                    std::size_t n_threads, const std::string& isa) {
+                                    std::string_view kv_type, std::size_t n_threads, const std::string& isa) {
   std::vector<std::string_view> pieces(token_bytes.begin(), token_bytes.end());
   engine::Vocabulary vocabulary{std::make_shared<text::TokenBytes>(pieces), std::move(eos)};
+  const kernels::KvType type = ops::kv_type(kv_type);
   py::gil_scoped_release unlocked;
   const auto& kernel = ops::table(isa);
   auto runner = std::make_unique<model::CpuRunner>(
       std::move(model), kernel,
-      model::CpuRunner::Options{.n_ctx = n_ctx, .kv_bytes = kv_bytes, .n_threads = n_threads});
+      model::CpuRunner::Options{.n_ctx = n_ctx, .kv_bytes = kv_bytes, .kv_type = type, .n_threads = n_threads});
   return std::make_unique<Engine>(std::move(runner), std::move(vocabulary), kernel);
 }
 
@@ -87,7 +88,7 @@ void bind_engine(py::module_& m) {
   const auto unlocked = py::call_guard<py::gil_scoped_release>();
   py::class_<Engine>(m, "Engine", "The native engine: verbs from any thread, step() from one.")
       .def(py::init(&make_engine), "model"_a, py::kw_only(), "token_bytes"_a, "eos"_a, "n_ctx"_a, "kv_bytes"_a,
-           "n_threads"_a, "isa"_a)
+           "kv_type"_a, "n_threads"_a, "isa"_a)
       .def("open", &Engine::open, unlocked)
       .def("fork", &Engine::fork, "sequence"_a, unlocked)
       .def(

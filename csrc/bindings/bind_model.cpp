@@ -24,7 +24,7 @@ using ModelPtr = std::shared_ptr<model::Model>;
 
 // Logits of every position of one sequence computed on its own, `chunk` tokens a step. For tests and measurements.
 py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t>& ids, std::size_t chunk,
-                                  const std::string& isa, std::size_t n_threads) {
+                                  std::string_view kv_type, std::string_view isa, std::size_t n_threads) {
   require_shape(ids, "ids", {-1});
   const auto tokens = view(ids);
   if (tokens.empty() || chunk == 0)
@@ -40,9 +40,12 @@ py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t
   float* out = logits.mutable_data();
   py::gil_scoped_release unlocked;
   const auto n_ctx = static_cast<std::int32_t>(tokens.size());
-  model::CpuRunner runner(
-      self, ops::table(isa),
-      {.n_ctx = n_ctx, .kv_bytes = model::CpuRunner::kv_bytes_for(self->config, n_ctx), .n_threads = n_threads});
+  const kernels::KvType type = ops::kv_type(kv_type);
+  model::CpuRunner runner(self, ops::table(isa),
+                          {.n_ctx = n_ctx,
+                           .kv_bytes = model::CpuRunner::kv_bytes_for(self->config, type, n_ctx),
+                           .kv_type = type,
+                           .n_threads = n_threads});
   std::vector<std::int32_t> blocks(static_cast<std::size_t>(runner.n_blocks()));
   std::iota(blocks.begin(), blocks.end(), 0);
   for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
@@ -70,8 +73,8 @@ void bind_model(py::module_& m) {
              return std::const_pointer_cast<model::Model>(model::load_model(file, n_threads));
            }),
            "file"_a, py::kw_only(), "n_threads"_a, py::call_guard<py::gil_scoped_release>())
-      .def("forward_logits", &forward_logits, "ids"_a.noconvert(), py::kw_only(), "chunk"_a, "isa"_a, "n_threads"_a,
-           "[n, vocab_size] float32: logits of every position of ids, [n] int32.")
+      .def("forward_logits", &forward_logits, "ids"_a.noconvert(), py::kw_only(), "chunk"_a, "kv_type"_a, "isa"_a,
+           "n_threads"_a, "[n, vocab_size] float32: logits of every position of ids, [n] int32.")
       .def_property_readonly("architecture", [](const model::Model& self) { return self.config.architecture; })
       .def_property_readonly("n_layers", [](const model::Model& self) { return self.config.n_layers; })
       .def_property_readonly("n_heads", [](const model::Model& self) { return self.config.n_heads; })
@@ -83,14 +86,18 @@ void bind_model(py::module_& m) {
       .def_property_readonly("n_ctx_train", [](const model::Model& self) { return self.config.n_ctx_train; })
       .def_property_readonly("n_params", [](const model::Model& self) { return self.n_params; })
       .def_property_readonly("n_bytes", [](const model::Model& self) { return self.n_bytes; })
-      .def_property_readonly("block_bytes",
-                             [](const model::Model& self) { return model::CpuRunner::block_bytes(self.config); })
+      .def(
+          "block_bytes",
+          [](const model::Model& self, std::string_view kv_type) {
+            return model::CpuRunner::block_bytes(self.config, ops::kv_type(kv_type));
+          },
+          "kv_type"_a, "Memory of one block of KV, in bytes.")
       .def(
           "kv_bytes_for",
-          [](const model::Model& self, std::int32_t n_ctx) {
-            return model::CpuRunner::kv_bytes_for(self.config, n_ctx);
+          [](const model::Model& self, std::string_view kv_type, std::int32_t n_ctx) {
+            return model::CpuRunner::kv_bytes_for(self.config, ops::kv_type(kv_type), n_ctx);
           },
-          "n_ctx"_a, "Least KV memory for a context of n_ctx tokens, in bytes.");
+          "kv_type"_a, "n_ctx"_a, "Least KV memory for a context of n_ctx tokens, in bytes.");
   m.attr("BLOCK_SIZE") = model::kBlockSize;
 }
 

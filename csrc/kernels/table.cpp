@@ -29,9 +29,11 @@ namespace {
     .matmul_f32 = name::matmul_f32,              \
     .matmul_f16 = name::matmul_f16,              \
     .matmul_bf16 = name::matmul_bf16,            \
-    .attend = name::attend,                      \
+    .attend_f16 = name::attend_f16,              \
+    .attend_q8_0 = name::attend_q8_0,            \
     .fold_states = name::fold_states,            \
-    .write_kv = name::write_kv,                  \
+    .write_kv_f16 = name::write_kv_f16,          \
+    .write_kv_q8_0 = name::write_kv_q8_0,        \
     .run_max = name::run_max,                    \
     .exp_weights = name::exp_weights,            \
     .select_at_least = name::select_at_least,    \

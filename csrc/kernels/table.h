@@ -41,9 +41,11 @@ struct KernelTable {
   MatmulFloat* matmul_f32;
   MatmulFloat* matmul_f16;
   MatmulFloat* matmul_bf16;
-  Attend* attend;
+  Attend* attend_f16;
+  Attend* attend_q8_0;
   FoldStates* fold_states;
-  WriteKv* write_kv;
+  WriteKv* write_kv_f16;
+  WriteKv* write_kv_q8_0;
   RunMax* run_max;
   ExpWeights* exp_weights;
   SelectAtLeast* select_at_least;

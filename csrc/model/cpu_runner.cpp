@@ -8,22 +8,23 @@
 namespace kvtape::model {
 namespace {
 
-ops::KvLayout layout_of(const Config& config) {
+ops::KvLayout layout_of(const Config& config, kernels::KvType type) {
   return {.n_layers = static_cast<std::size_t>(config.n_layers),
           .n_kv_heads = static_cast<std::size_t>(config.n_kv_heads),
           .head_dim = static_cast<std::size_t>(config.head_dim),
-          .block_size = static_cast<std::size_t>(kBlockSize)};
+          .block_size = static_cast<std::size_t>(kBlockSize),
+          .type = type};
 }
 
 }  // namespace
 
-std::size_t CpuRunner::block_bytes(const Config& config) noexcept {
-  return layout_of(config).block_elems() * sizeof(std::uint16_t);
+std::size_t CpuRunner::block_bytes(const Config& config, kernels::KvType type) noexcept {
+  return layout_of(config, type).block_bytes();
 }
 
-std::size_t CpuRunner::kv_bytes_for(const Config& config, std::int32_t n_ctx) noexcept {
+std::size_t CpuRunner::kv_bytes_for(const Config& config, kernels::KvType type, std::int32_t n_ctx) noexcept {
   const auto n_blocks = static_cast<std::size_t>((n_ctx + kBlockSize - 1) / kBlockSize) + 1;  // one to copy into
-  return n_blocks * block_bytes(config);
+  return n_blocks * block_bytes(config, type);
 }
 
 CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTable& kernel, const Options& options)
@@ -33,16 +34,16 @@ CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTa
       n_threads_(options.n_threads),
       rope_(model_->config.rope, model_->config.head_dim, options.n_ctx),
       window_rope_(model_->config.window_rope, model_->config.head_dim, model_->config.window > 0 ? options.n_ctx : 0),
-      kv_{.layout = layout_of(model_->config),
+      kv_{.layout = layout_of(model_->config, options.kv_type),
           .data = nullptr,
-          .n_blocks = options.kv_bytes / block_bytes(model_->config)} {
-  if (options.kv_bytes < kv_bytes_for(model_->config, options.n_ctx)) {
+          .n_blocks = options.kv_bytes / block_bytes(model_->config, options.kv_type)} {
+  if (options.kv_bytes < kv_bytes_for(model_->config, options.kv_type, options.n_ctx)) {
     throw base::Error(base::ErrorCode::invalid_argument,
                       "cpu runner: " + std::to_string(options.kv_bytes) + " bytes of KV memory for a context of " +
                           std::to_string(options.n_ctx) + " tokens, wanted at least " +
-                          std::to_string(kv_bytes_for(model_->config, options.n_ctx)));
+                          std::to_string(kv_bytes_for(model_->config, options.kv_type, options.n_ctx)));
   }
-  pool_ = base::AlignedBuffer<std::uint16_t>(kv_.n_blocks * kv_.layout.block_elems());
+  pool_ = base::AlignedBuffer<std::byte>(kv_.n_blocks * kv_.layout.block_bytes());
   kv_.data = pool_.data();
 }
 
@@ -54,10 +55,9 @@ std::span<const float> CpuRunner::forward(const Batch& batch) {
 }
 
 void CpuRunner::copy_blocks(std::span<const BlockPair> pairs) {
-  const std::size_t n = kv_.layout.block_elems();
+  const std::size_t n = kv_.layout.block_bytes();
   for (const auto [from, to] : pairs) {
-    std::memcpy(kv_.data + static_cast<std::size_t>(to) * n, kv_.data + static_cast<std::size_t>(from) * n,
-                n * sizeof(std::uint16_t));
+    std::memcpy(kv_.data + static_cast<std::size_t>(to) * n, kv_.data + static_cast<std::size_t>(from) * n, n);
   }
 }
 

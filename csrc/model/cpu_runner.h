@@ -19,7 +19,8 @@ class CpuRunner final : public Runner {
  public:
   struct Options {
     std::int32_t n_ctx;
-    std::size_t kv_bytes;   // at least kv_bytes_for(n_ctx)
+    std::size_t kv_bytes;  // at least kv_bytes_for(n_ctx)
+    kernels::KvType kv_type = kernels::KvType::f16;
     std::size_t n_threads;  // counts the calling thread
   };
 
@@ -27,8 +28,9 @@ class CpuRunner final : public Runner {
   CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTable& kernel, const Options& options);
 
   // The least KV memory for a context of n_ctx tokens, in bytes; and the memory of one block.
-  [[nodiscard]] static std::size_t kv_bytes_for(const Config& config, std::int32_t n_ctx) noexcept;
-  [[nodiscard]] static std::size_t block_bytes(const Config& config) noexcept;
+  [[nodiscard]] static std::size_t kv_bytes_for(const Config& config, kernels::KvType type,
+                                                std::int32_t n_ctx) noexcept;
+  [[nodiscard]] static std::size_t block_bytes(const Config& config, kernels::KvType type) noexcept;
 
   std::span<const float> forward(const Batch& batch) override;
   void copy_blocks(std::span<const BlockPair> pairs) override;
@@ -44,7 +46,7 @@ class CpuRunner final : public Runner {
   std::int32_t n_ctx_;
   std::size_t n_threads_;
   RopeTables rope_, window_rope_;  // window_rope_ is empty where no layer has a window
-  base::AlignedBuffer<std::uint16_t> pool_;
+  base::AlignedBuffer<std::byte> pool_;
   ops::KvPool kv_;
   Workspace workspace_;
 };

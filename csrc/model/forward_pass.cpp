@@ -74,7 +74,7 @@ void ForwardPass::rotate(const RopeTables& tables, ops::RopeStyle style) {
 }
 
 void ForwardPass::attend(std::size_t layer_index, std::int32_t window) {
-  ops::write_kv(args_.kernel, args_.pool, layer_index, k(), qkv_stride(), v(), qkv_stride(), w_.spans);
+  ops::write_kv(args_.lease, args_.kernel, args_.pool, layer_index, k(), qkv_stride(), v(), qkv_stride(), w_.spans);
   const ops::AttentionQueries queries{.q = q(),
                                       .q_stride = qkv_stride(),
                                       .n_heads = n_heads(),

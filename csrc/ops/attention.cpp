@@ -89,11 +89,12 @@ class Wave {
   Wave(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const AttentionQueries& queries,
        AttentionScratch::Buffers& buffers)
       : table_(table),
+        kernel_(pool.layout.type == kernels::KvType::f16 ? table.attend_f16 : table.attend_q8_0),
         pool_(pool),
         layout_(pool.layout),
         queries_(queries),
         buffers_(buffers),
-        layer_offset_(layer * layout_.layer_elems()),
+        layer_offset_(layer * layout_.layer_bytes()),
         heads_per_kv_(queries.n_heads / layout_.n_kv_heads),
         tile_rows_(std::max<std::size_t>(1, kTileQueries / heads_per_kv_)) {
     buffers_.rows.clear();
@@ -235,25 +236,25 @@ class Wave {
     }
 
     constexpr std::size_t kMaxTiles = kGroupLen / 32;
-    const std::uint16_t *k_tiles[kMaxTiles] = {}, *v_tiles[kMaxTiles] = {};
+    const std::byte *k_tiles[kMaxTiles] = {}, *v_tiles[kMaxTiles] = {};
     const std::size_t first_block = part_begin * kPartitionLen / layout_.block_size;
     const std::size_t end_block = std::min(part_end * kPartitionLen - 1, most) / layout_.block_size + 1;
     for (std::size_t i = 0; i < end_block - first_block; ++i) {
       const auto id = static_cast<std::size_t>(task.blocks[first_block + i]);
-      k_tiles[i] = pool_.data + id * layout_.block_elems() + layer_offset_ + task.kv_head * layout_.tile_elems();
-      v_tiles[i] = k_tiles[i] + layout_.n_kv_heads * layout_.tile_elems();
+      k_tiles[i] = pool_.data + id * layout_.block_bytes() + layer_offset_ + task.kv_head * layout_.tile_bytes();
+      v_tiles[i] = k_tiles[i] + layout_.n_kv_heads * layout_.tile_bytes();
     }
-    table_.attend({.q = q,
-                   .n_rows = n_queries,
-                   .head_dim = layout_.head_dim,
-                   .block_size = layout_.block_size,
-                   .scale = queries_.scale,
-                   .n_partitions = part_end - part_begin,
-                   .k_tiles = k_tiles,
-                   .v_tiles = v_tiles,
-                   .n_visible = n_visible,
-                   .state = state_at,
-                   .first_visible = queries_.window == 0 ? nullptr : first_visible});
+    kernel_({.q = q,
+             .n_rows = n_queries,
+             .head_dim = layout_.head_dim,
+             .block_size = layout_.block_size,
+             .scale = queries_.scale,
+             .n_partitions = part_end - part_begin,
+             .k_tiles = k_tiles,
+             .v_tiles = v_tiles,
+             .n_visible = n_visible,
+             .state = state_at,
+             .first_visible = queries_.window == 0 ? nullptr : first_visible});
   }
 
   // Folds the groups of a tile of one span's rows, and divides.
@@ -277,6 +278,7 @@ class Wave {
   }
 
   const kernels::KernelTable& table_;
+  kernels::Attend* const kernel_;
   const KvPool& pool_;
   const KvLayout& layout_;
   const AttentionQueries& queries_;
@@ -286,6 +288,12 @@ class Wave {
 };
 
 }  // namespace
+
+kernels::KvType kv_type(std::string_view name) {
+  if (name == "f16") return kernels::KvType::f16;
+  if (name == "q8_0") return kernels::KvType::q8_0;
+  refuse("KV type '" + std::string(name) + "', wanted f16 or q8_0");
+}
 
 void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table, const KvPool& pool, std::size_t layer,
                const AttentionQueries& queries, std::span<const AttentionSpan> spans, AttentionScratch& scratch) {
@@ -308,19 +316,32 @@ void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table
   }
 }
 
-void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k,
-              std::size_t k_stride, const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans) {
+void write_kv(base::ThreadPool::Lease& lease, const kernels::KernelTable& table, const KvPool& pool, std::size_t layer,
+              const float* k, std::size_t k_stride, const float* v, std::size_t v_stride,
+              std::span<const AttentionSpan> spans) {
   check_pool(pool, layer);
+  const KvLayout& layout = pool.layout;
+  const auto kernel = layout.type == kernels::KvType::f16 ? table.write_kv_f16 : table.write_kv_q8_0;
   for (const AttentionSpan& span : spans) {
     check_span(pool, span);
-    for (std::size_t i = 0; i < span.n_rows; ++i) {
-      const std::size_t position = static_cast<std::size_t>(span.first_position) + i;
-      const auto id = static_cast<std::size_t>(span.blocks[position / pool.layout.block_size]);
-      const kernels::KvTiles tiles{pool.data + id * pool.layout.block_elems() + layer * pool.layout.layer_elems(),
-                                   pool.layout.n_kv_heads, pool.layout.head_dim, pool.layout.block_size};
-      const std::size_t row = span.first_row + i;
-      table.write_kv(k + row * k_stride, v + row * v_stride, tiles, position % pool.layout.block_size);
-    }
+    if (span.n_rows == 0) continue;
+    const std::size_t first = static_cast<std::size_t>(span.first_position), end = first + span.n_rows;
+    const std::size_t first_block = first / layout.block_size, end_block = (end - 1) / layout.block_size + 1;
+    lease.parallel_for(end_block - first_block, [&](std::size_t i, std::size_t) {  // one block: without the others
+      const std::size_t block = first_block + i, begin = std::max(first, block * layout.block_size);
+      const std::size_t row = span.first_row + begin - first;
+      kernel({.k = k + row * k_stride,
+              .v = v + row * v_stride,
+              .k_stride = k_stride,
+              .v_stride = v_stride,
+              .n_rows = std::min(end, (block + 1) * layout.block_size) - begin,
+              .slot = begin % layout.block_size,
+              .tiles = pool.data + static_cast<std::size_t>(span.blocks[block]) * layout.block_bytes() +
+                       layer * layout.layer_bytes(),
+              .n_kv_heads = layout.n_kv_heads,
+              .head_dim = layout.head_dim,
+              .block_size = layout.block_size});
+    });
   }
 }
 

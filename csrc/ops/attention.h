@@ -8,25 +8,30 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "base/thread_pool.h"
 #include "kernels/table.h"
 
 namespace kvtape::ops {
 
-// A block holds block_size consecutive positions of all layers: [n_layers][2][n_kv_heads] f16 tiles, K of every head of a
-// layer first, then V.
+// "f16" or "q8_0". Throws Error{invalid_argument} for another name.
+kernels::KvType kv_type(std::string_view name);
+
+// A block holds block_size consecutive positions of all layers: [n_layers][2][n_kv_heads] tiles (kv_tile.h), K of every
+// head of a layer first, then V.
 struct KvLayout {
   std::size_t n_layers, n_kv_heads, head_dim, block_size;  // block_size: 32, 64 or 128
+  kernels::KvType type = kernels::KvType::f16;
 
-  [[nodiscard]] std::size_t tile_elems() const noexcept { return head_dim * block_size; }
-  [[nodiscard]] std::size_t layer_elems() const noexcept { return 2 * n_kv_heads * tile_elems(); }
-  [[nodiscard]] std::size_t block_elems() const noexcept { return n_layers * layer_elems(); }
+  [[nodiscard]] std::size_t tile_bytes() const noexcept { return kernels::kv_tile_bytes(type, head_dim, block_size); }
+  [[nodiscard]] std::size_t layer_bytes() const noexcept { return 2 * n_kv_heads * tile_bytes(); }
+  [[nodiscard]] std::size_t block_bytes() const noexcept { return n_layers * layer_bytes(); }
 };
 
 struct KvPool {
   KvLayout layout;
-  std::uint16_t* data;  // [n_blocks, block_elems()] f16, 64-byte aligned
+  std::byte* data;  // [n_blocks, block_bytes()], 64-byte aligned
   std::size_t n_blocks;
 };
 
@@ -77,7 +82,8 @@ void attention(base::ThreadPool::Lease& lease, const kernels::KernelTable& table
 
 // Writes the K and V of every row of the spans to its position's slot of the pool.
 //   k, v: [n_rows, n_kv_heads, head_dim] float32, rows k_stride and v_stride floats apart
-void write_kv(const kernels::KernelTable& table, const KvPool& pool, std::size_t layer, const float* k,
-              std::size_t k_stride, const float* v, std::size_t v_stride, std::span<const AttentionSpan> spans);
+void write_kv(base::ThreadPool::Lease& lease, const kernels::KernelTable& table, const KvPool& pool, std::size_t layer,
+              const float* k, std::size_t k_stride, const float* v, std::size_t v_stride,
+              std::span<const AttentionSpan> spans);
 
 }  // namespace kvtape::ops

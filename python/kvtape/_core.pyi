@@ -110,25 +110,28 @@ class AttentionSpan:
 
 def attention(
     q: NDArray[np.float32],
-    pool: NDArray[np.uint16],
+    pool: NDArray[np.uint8],
     spans: Sequence[AttentionSpan],
     out: NDArray[np.float32],
     *,
+    kv_type: str,
     layer: int,
     scale: float,
     window: int,
     n_threads: int,
     isa: str,
 ) -> None:
-    """q, out: [n_rows, n_heads, head_dim]; pool: [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size] f16."""
+    """q, out: [n_rows, n_heads, head_dim]; pool: [n_blocks, n_layers, 2, n_kv_heads, bytes of a tile]."""
 
 def write_kv(
     k: NDArray[np.float32],
     v: NDArray[np.float32],
-    pool: NDArray[np.uint16],
+    pool: NDArray[np.uint8],
     spans: Sequence[AttentionSpan],
     *,
+    kv_type: str,
     layer: int,
+    n_threads: int,
     isa: str,
 ) -> None:
     """k, v: [n_rows, n_kv_heads, head_dim]; pool as in attention."""
@@ -235,10 +238,15 @@ class Model:
     def __init__(self, file: GgufFile, *, n_threads: int) -> None:
         """Read, check and repack. Raises ModelError."""
 
-    def forward_logits(self, ids: NDArray[np.int32], *, chunk: int, isa: str, n_threads: int) -> NDArray[np.float32]:
+    def forward_logits(
+        self, ids: NDArray[np.int32], *, chunk: int, kv_type: str, isa: str, n_threads: int
+    ) -> NDArray[np.float32]:
         """[n, vocab_size] float32: logits of every position of ids, [n] int32."""
 
-    def kv_bytes_for(self, n_ctx: int) -> int:
+    def block_bytes(self, kv_type: str) -> int:
+        """Memory of one block of KV, in bytes."""
+
+    def kv_bytes_for(self, kv_type: str, n_ctx: int) -> int:
         """Least KV memory for a context of n_ctx tokens, in bytes."""
 
     @property
@@ -263,8 +271,6 @@ class Model:
     def n_params(self) -> int: ...
     @property
     def n_bytes(self) -> int: ...
-    @property
-    def block_bytes(self) -> int: ...
 
 # ---- engine ----------------------------------------------------------------------------------------------------------
 class WorkClass(enum.Enum):
@@ -327,6 +333,7 @@ class Engine:
         eos: list[int],
         n_ctx: int,
         kv_bytes: int,
+        kv_type: str,
         n_threads: int,
         isa: str,
     ) -> None: ...

@@ -4,13 +4,13 @@ import pytest
 from kvtape._native import _core
 from kvtape.errors import InvalidRequest
 
-OPTIONS = {"layer": 0, "scale": 1.0, "window": 0, "n_threads": 1, "isa": ""}
+OPTIONS = {"kv_type": "f16", "layer": 0, "scale": 1.0, "window": 0, "n_threads": 1, "isa": ""}
 
 
 def arrays():
     return {
         "q": np.zeros((2, 2, 8), np.float32),
-        "pool": np.zeros((1, 1, 2, 1, 8 * 32), np.uint16),
+        "pool": np.zeros((1, 1, 2, 1, 2 * 8 * 32), np.uint8),
         "out": np.zeros((2, 2, 8), np.float32),
     }
 
@@ -52,7 +52,7 @@ def test_a_read_only_out_is_refused(span):
     [
         ({"q": np.zeros((2, 16), np.float32)}, r"q: shape \[2, 16\], wanted \[n, n, n\]"),
         ({"out": np.zeros((1, 2, 8), np.float32)}, r"out: shape \[1, 2, 8\], wanted \[2, 2, 8\]"),
-        ({"pool": np.zeros((1, 2, 256), np.uint16)}, "pool: shape"),
+        ({"pool": np.zeros((1, 2, 512), np.uint8)}, "pool: shape"),
     ],
 )
 def test_a_shape_error_names_the_argument(span, changed, message):
@@ -69,5 +69,5 @@ def test_a_span_keeps_its_block_table():
 
 def test_write_kv_wants_heads_as_the_pool_has_them(span):
     k, pool = np.zeros((2, 3, 8), np.float32), arrays()["pool"]
-    with pytest.raises(InvalidRequest, match=r"pool: shape \[1, 1, 2, 1, 256\], wanted \[n, n, 2, 3, n\]"):
-        _core.write_kv(k, k, pool, [span], layer=0, isa="")
+    with pytest.raises(InvalidRequest, match=r"pool: shape \[1, 1, 2, 1, 512\], wanted \[n, n, 2, 3, n\]"):
+        _core.write_kv(k, k, pool, [span], kv_type="f16", layer=0, n_threads=1, isa="")

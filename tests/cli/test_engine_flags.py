@@ -21,17 +21,17 @@ def parse(*argv):
 def test_defaults():
     args = parse()
     assert args.model == "smollm2-135m"
-    assert engine_options(args) == {"n_ctx": None, "n_threads": None, "kv_memory": "auto"}
+    assert engine_options(args) == {"n_ctx": None, "n_threads": None, "kv_memory": "auto", "kv_type": "f16"}
     assert sampling_params(args) == SamplingParams()
 
 
 def test_every_flag_arrives():
     args = parse(
-        "--ctx", "512", "--threads", "2", "--kv-memory", "1GiB", "--kv-type", "f16", "--device", "cpu",
+        "--ctx", "512", "--threads", "2", "--kv-memory", "1GiB", "--kv-type", "q8_0", "--device", "cpu",
         "--max-tokens", "5", "--temperature", "0.5", "--top-p", "0.9", "--top-k", "40", "--seed", "3",
         "--stop", "a", "--stop", "b",
     )  # fmt: skip
-    assert engine_options(args) == {"n_ctx": 512, "n_threads": 2, "kv_memory": "1GiB"}
+    assert engine_options(args) == {"n_ctx": 512, "n_threads": 2, "kv_memory": "1GiB", "kv_type": "q8_0"}
     assert sampling_params(args) == SamplingParams(
         max_tokens=5, temperature=0.5, top_p=0.9, top_k=40, seed=3, stop=("a", "b")
     )
@@ -41,7 +41,7 @@ def test_every_flag_arrives():
     ("argv", "message"),
     [
         (("--device", "cuda"), "device 'cuda' is not supported; supported: auto, cpu"),
-        (("--kv-type", "q8_0"), "KV type 'q8_0' is not supported; supported: f16"),
+        (("--kv-type", "q4_0"), "KV type 'q4_0' is not supported; supported: f16, q8_0"),
         (("--ctx", "many"), "invalid int value"),
     ],
 )

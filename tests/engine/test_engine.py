@@ -279,6 +279,7 @@ def test_forgotten_engine_stops_its_thread(tiny_model: Path) -> None:
         ({"n_ctx": 512, "kv_memory": "100k"}, "n_ctx"),
         ({"kv_memory": 10}, "kv_memory"),
         ({"kv_memory": "lots"}, "kv_memory"),
+        ({"kv_type": "q4_0"}, "kv_type"),
         ({"n_threads": 0}, "n_threads"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 
 from kvtape import Engine
 from kvtape.engine import Sequence
+from kvtape.engine.core import KV_TYPES
 from kvtape.errors import ContextOverflow
 from kvtape.ops.sampling import log_softmax
 from kvtape.types import WorkClass
@@ -23,7 +24,7 @@ LENGTHS = (1, 31, 32, 33, 64, 100, 150)  # on both sides of blocks and attention
 
 def scored(engine: Engine, ids: np.ndarray, n_last: int) -> list[float]:
     """Return the log-probabilities of the last tokens, computed from scratch."""
-    logits = engine.model.forward_logits(ids[:-1])[-n_last:]
+    logits = engine.model.forward_logits(ids[:-1], kv_type=engine.stats().kv_type)[-n_last:]
     return [log_softmax(row)[token] for row, token in zip(logits, ids[-n_last:], strict=True)]
 
 
@@ -41,9 +42,13 @@ def generate_on(engine: Engine, sequences: list[Sequence], rng: np.random.Genera
 
 
 @pytest.mark.parametrize("pool", KV_BLOCKS)
-def test_programs(tiny_model: Path, rng: np.random.Generator, pool: str) -> None:
-    block_bytes = 2 * 2 * 3 * 16 * 32 * 2  # layers, K and V, heads, head_dim, positions, f16
-    with Engine(tiny_model, n_ctx=N_CTX, kv_memory=KV_BLOCKS[pool] * block_bytes, n_threads=2) as engine:
+@pytest.mark.parametrize("kv_type", KV_TYPES)
+def test_programs(tiny_model: Path, rng: np.random.Generator, pool: str, kv_type: str) -> None:
+    position_bytes = {"f16": 16 * 2, "q8_0": 16 + 2}[kv_type]  # head_dim 16: one scale
+    block_bytes = 2 * 2 * 3 * 32 * position_bytes  # layers, K and V, heads, positions
+    kv_memory = KV_BLOCKS[pool] * block_bytes
+    with Engine(tiny_model, n_ctx=N_CTX, kv_memory=kv_memory, kv_type=kv_type, n_threads=2) as engine:
+        assert engine.stats().kv_blocks_total == KV_BLOCKS[pool]
         for _ in range(6):
             sequences = [engine.open() for _ in range(4)]
             for _ in range(30):

@@ -24,7 +24,7 @@ def test_counters_follow_the_work(tiny_engine):
 
 def test_memory_is_told_in_blocks(tiny_engine):
     stats = tiny_engine.stats()
-    assert stats.kv_bytes == 64 << 20
+    assert (stats.kv_bytes, stats.kv_type) == (64 << 20, "f16")
     assert 0 < stats.kv_blocks_free <= stats.kv_blocks_total
     assert stats.kv_blocks_total * stats.block_size >= tiny_engine.n_ctx
 

@@ -117,6 +117,17 @@ def test_bits_do_not_depend_on_how_the_work_is_cut(
         )
 
 
+def test_q8_0_kv_costs_little_and_depends_on_no_cut_either(
+    make_tiny_model: Callable[..., Path], ids: np.ndarray, isa: str
+) -> None:
+    model = load(make_tiny_model())
+    whole = model.forward_logits(ids, chunk=N_TOKENS, kv_type="q8_0", isa="ref")
+    for chunk, n_threads in [(N_TOKENS, 2), (1, 1), (31, 2)]:
+        found = model.forward_logits(ids, chunk=chunk, kv_type="q8_0", isa=isa, n_threads=n_threads)
+        assert found.tobytes() == whole.tobytes(), (chunk, n_threads)
+    np.testing.assert_allclose(whole, model.forward_logits(ids), atol=0.1)
+
+
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)
 def test_later_tokens_change_nothing_before_them(
     make_tiny_model: Callable[..., Path], ids: np.ndarray, weights: str

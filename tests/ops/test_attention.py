@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kvtape.engine.core import KV_TYPES
 from kvtape.errors import InvalidRequest
 from kvtape.ops.attention import AttentionSpan, attention
 from tests.reference import attention as reference
@@ -25,14 +26,14 @@ class Batch:
             self.kv.append(own)
         self.q = rng.standard_normal((len(lengths) * n_rows, n_heads, HEAD_DIM), dtype=np.float32)
 
-    def run(self, *, block_size=32, seed=0, groups=None, pieces=None, **options):
+    def run(self, *, block_size=32, seed=0, groups=None, pieces=None, kv_type="f16", **options):
         """Page the sequences (shared blocks once where they are grouped) and attend; `pieces` cuts each one's rows."""
         groups = groups or list(range(len(self.lengths)))
         pieces = pieces or [self.n_rows]
         n_shared = self.shared_len // block_size
         n_blocks = [-(-length // block_size) for length in self.lengths]
         ids = np.random.default_rng(seed).permutation(sum(n_blocks) + 3).astype(np.int32)
-        pool = reference.empty_pool(len(ids), 1, N_KV_HEADS, HEAD_DIM, block_size)
+        pool = reference.empty_pool(len(ids), 1, N_KV_HEADS, HEAD_DIM, block_size, kv_type=kv_type)
         spans, tables, used = [], {}, 0
         for i, length in enumerate(self.lengths):
             table = ids[used : used + n_blocks[i]].copy()
@@ -82,13 +83,14 @@ def test_threads(isa, window):
 
 
 @pytest.mark.parametrize("shared_len", [100, 128, 300, 1024, 1152, 2200])
-def test_shared_or_not(isa, shared_len):
+@pytest.mark.parametrize("kv_type", KV_TYPES)
+def test_shared_or_not(isa, kv_type, shared_len):
     lengths = [shared_len + n for n in (3, 200, 1100, 4)]
     batch = Batch(4, lengths, 3, shared_len)
-    alone = batch.run(isa=isa)
-    assert batch.run(groups=[7, 7, 7, 7], isa=isa) == alone
-    assert batch.run(groups=[0, 0, 5, 5], isa=isa, n_threads=2) == alone
-    assert batch.run(groups=[1, 2, 2, 3], block_size=128, isa=isa) == alone
+    alone = batch.run(isa=isa, kv_type=kv_type)
+    assert batch.run(groups=[7, 7, 7, 7], isa=isa, kv_type=kv_type) == alone
+    assert batch.run(groups=[0, 0, 5, 5], isa=isa, kv_type=kv_type, n_threads=2) == alone
+    assert batch.run(groups=[1, 2, 2, 3], block_size=128, isa=isa, kv_type=kv_type) == alone
 
 
 @pytest.mark.parametrize("window", [0, 100, 1100])
@@ -125,10 +127,12 @@ def test_neighbours(isa):
         assert alone.run(isa=isa) == together[5 * i : 5 * i + 5].tobytes()
 
 
-def test_isas_agree():
+@pytest.mark.parametrize("kv_type", KV_TYPES)
+def test_isas_agree(isa, kv_type):
     batch = Batch(7, [2300, 40, 1025], 30)
     for window in (0, 150):
-        assert batch.run(window=window) == batch.run(isa="ref", window=window)
+        options = {"window": window, "kv_type": kv_type}
+        assert batch.run(isa=isa, **options) == batch.run(isa="ref", **options)
 
 
 def test_rows_without_a_span_are_left_alone(isa):
@@ -168,7 +172,7 @@ def test_a_span_that_does_not_fit(change, message):
         ((1, 6, 12), (4, 1, 2, 2, 384), 0, "head_dim is 12"),
         ((1, 6, 264), (4, 1, 2, 2, 264 * 32), 0, "head_dim is 264"),
         ((1, 6, 16), (4, 1, 2, 2, 512), 1, "layer 1 of a pool of 1"),
-        ((1, 6, 16), (4, 1, 2, 2, 500), 0, "multiple of head_dim 16"),
+        ((1, 6, 16), (4, 1, 2, 2, 500), 0, "pool: tiles of 1000 bytes, wanted a multiple of 32 for head_dim 16"),
         ((1, 6, 16), (4, 1, 3, 2, 512), 0, "pool: shape"),
     ],
 )

@@ -9,39 +9,38 @@
 //   l = Σ_j p[j]                          kReduceLanes lanes: lane j % 16 adds p[j], ascending from +0, then
 //                                         reduce_lanes. (One scalar chain costs 128 dependent additions a row.)
 //   o[d] = Σ_j p[j] * v[j][d]             one ascending chain, acc = fma(p[j], v[j][d], acc) from +0
+// With q8_0 tiles (kv_tile.h) the scales stay outside of the chains, where they cost next to nothing:
+//   s[j]: such a chain over the integers of each block b gives dot_b; acc = fma(dot_b, k_scale[b][j], acc), ascending
+//         from +0, then * scale
+//   o[d]: with w[j] = p[j] * v_scale[d / kBlockLen][j], acc = fma(w[j], float(v[j][d]), acc)
 // Positions that a row does not see have no part in its result, whatever is stored there, NaN included.
 // Partitions are folded ascending (fold_states.h) into the state; the caller empties it every kPartitionGroup partitions
 // and folds the groups ascending. Every instruction set gives the same bytes for finite scores.
-//
-// KV tiles are f16, a tile being one layer's K or V of one KV head of one cache block:
-//   k: [head_dim][block_size], positions in lanes        v: [block_size][head_dim]
-//   block_size is 32, 64 or 128; head_dim a multiple of 8, at most kMaxHeadDim; tiles are 64-byte aligned.
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/attention/fold_states.h"
+#include "kernels/attention/kv_tile.h"
 
 namespace kvtape::kernels {
-
-static constexpr std::size_t kMaxHeadDim = 256;
 
 struct AttendArgs {
   const float* const* q;  // [n_rows] pointers to head_dim floats
   std::size_t n_rows, head_dim, block_size;
   float scale;
   std::size_t n_partitions;
-  const std::uint16_t* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; null where no row sees it
-  const std::uint16_t* const* v_tiles;  // the same
-  const std::int32_t* n_visible;        // [n_partitions, n_rows], each 0 .. kPartitionLen
-  AttentionState state;                 // in and out
+  const std::byte* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; null where no row sees it
+  const std::byte* const* v_tiles;  // the same
+  const std::int32_t* n_visible;    // [n_partitions, n_rows], each 0 .. kPartitionLen
+  AttentionState state;             // in and out
   // [n_partitions, n_rows], each 0 .. n_visible: where a sliding window begins; null where no row is cut
   const std::int32_t* first_visible = nullptr;
 };
 
 using Attend = void(const AttendArgs&) noexcept;
 
-namespace ref { Attend attend; }
-namespace avx2 { Attend attend; }
+namespace ref { Attend attend_f16, attend_q8_0; }
+namespace avx2 { Attend attend_f16, attend_q8_0; }
 
 }  // namespace kvtape::kernels

@@ -29,7 +29,11 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         help="memory for KV: bytes, 512M, 2GiB, or auto (a quarter, up to 4 GiB)",
     )
     parser.add_argument(
-        "--kv-type", default="f16", type=_one_of("KV type", "f16"), metavar="f16", help="type of the KV"
+        "--kv-type",
+        default="f16",
+        type=_one_of("KV type", "f16", "q8_0"),
+        metavar="f16|q8_0",
+        help="how KV is stored; q8_0 takes half of the memory",
     )
     parser.add_argument(
         "--device",
@@ -42,7 +46,12 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of an engine."""
-    return {"n_ctx": args.ctx, "n_threads": args.threads, "kv_memory": args.kv_memory}
+    return {
+        "n_ctx": args.ctx,
+        "n_threads": args.threads,
+        "kv_memory": args.kv_memory,
+        "kv_type": args.kv_type,
+    }
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:

@@ -56,13 +56,15 @@ def run(args: argparse.Namespace) -> int:
 def _report(engine: AsyncEngine, seconds: float) -> None:
     stats, model = engine.stats(), engine.model
     log.info(
-        "model %s: %.0fM parameters, %.0f MB, loaded in %.1f s; context %d tokens; KV memory %.0f MiB for %d tokens",
+        "model %s: %.0fM parameters, %.0f MB, loaded in %.1f s; context %d tokens; "
+        "KV memory %.0f MiB of %s for %d tokens",
         model.name,
         model.n_params / 1e6,
         model.size_bytes / 1e6,
         seconds,
         engine.n_ctx,
         stats.kv_bytes / (1 << 20),
+        stats.kv_type,
         stats.kv_blocks_total * stats.block_size,
     )
 

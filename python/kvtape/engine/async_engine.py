@@ -116,10 +116,11 @@ class AsyncEngine:
         *,
         n_ctx: int | None = None,
         kv_memory: int | str = "auto",
+        kv_type: str = "f16",
         n_threads: int | None = None,
         isa: str | None = None,
     ) -> None:
-        self.core = EngineCore(model, n_ctx=n_ctx, kv_memory=kv_memory, n_threads=n_threads, isa=isa)
+        self.core = EngineCore(model, n_ctx=n_ctx, kv_memory=kv_memory, kv_type=kv_type, n_threads=n_threads, isa=isa)
         self._posts: dict[asyncio.AbstractEventLoop, _LoopPost] = {}
 
     @classmethod

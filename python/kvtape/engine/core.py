@@ -18,7 +18,9 @@ from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.model.load import Model, load, usable_cores
 from kvtape.types import FinishReason, TokenEvent, TopLogprob, Usage
 
-__all__ = ["EngineCore", "Sink"]
+__all__ = ["KV_TYPES", "EngineCore", "Sink"]
+
+KV_TYPES = ("f16", "q8_0")
 
 _FINISH = {
     _core.FinishReason.none: None,
@@ -40,7 +42,7 @@ class EngineCore:
     """A model, its native engine and the thread that drives it.
 
     Raises:
-        InvalidRequest: `n_ctx`, `kv_memory`, `n_threads` or `isa` cannot be honoured.
+        InvalidRequest: `n_ctx`, `kv_memory`, `kv_type`, `n_threads` or `isa` cannot be honoured.
         NotFound, ModelError: as `kvtape.model.load.load`.
     """
 
@@ -50,14 +52,18 @@ class EngineCore:
         *,
         n_ctx: int | None,
         kv_memory: int | str,
+        kv_type: str,
         n_threads: int | None,
         isa: str | None,
     ) -> None:
         if n_threads is not None and not 1 <= n_threads <= 1024:
             raise InvalidRequest(f"n_threads must be from 1 to 1024, found {n_threads}", param="n_threads")
+        if kv_type not in KV_TYPES:
+            raise InvalidRequest(f"kv_type must be one of {', '.join(KV_TYPES)}, found {kv_type!r}", param="kv_type")
         self.n_threads = n_threads or usable_cores()
         self.model = model if isinstance(model, Model) else load(model, n_threads=self.n_threads)
         self.kv_bytes = parse_memory(kv_memory)
+        self.kv_type = kv_type
         self.n_ctx = self._fit_context(n_ctx)
         tokenizer = self.model.tokenizer
         self.native = _core.Engine(
@@ -66,6 +72,7 @@ class EngineCore:
             eos=sorted(tokenizer.eos_ids),
             n_ctx=self.n_ctx,
             kv_bytes=self.kv_bytes,
+            kv_type=kv_type,
             n_threads=self.n_threads,
             isa=isa or "",
         )
@@ -83,11 +90,12 @@ class EngineCore:
 
     def _fit_context(self, n_ctx: int | None) -> int:
         """Return the longest context that model and KV memory allow, or the one asked for if it fits."""
-        core = self.model.core
-        limit = (self.kv_bytes // core.block_bytes - 1) * _core.BLOCK_SIZE
+        core, kv_type = self.model.core, self.kv_type
+        limit = (self.kv_bytes // core.block_bytes(kv_type) - 1) * _core.BLOCK_SIZE
         if limit < 1:
             raise InvalidRequest(
-                f"kv_memory of {self.kv_bytes} bytes holds no context; at least {core.kv_bytes_for(1)} are needed",
+                f"kv_memory of {self.kv_bytes} bytes holds no context; "
+                f"at least {core.kv_bytes_for(kv_type, 1)} are needed",
                 param="kv_memory",
             )
         if n_ctx is None:
@@ -96,7 +104,8 @@ class EngineCore:
             raise InvalidRequest(f"n_ctx must be from 1 to {core.n_ctx_train}, found {n_ctx}", param="n_ctx")
         if n_ctx > limit:
             raise InvalidRequest(
-                f"n_ctx of {n_ctx} needs {core.kv_bytes_for(n_ctx)} bytes of KV memory, kv_memory is {self.kv_bytes}",
+                f"n_ctx of {n_ctx} needs {core.kv_bytes_for(kv_type, n_ctx)} bytes of KV memory, "
+                f"kv_memory is {self.kv_bytes}",
                 param="n_ctx",
             )
         return n_ctx

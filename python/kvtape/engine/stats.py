@@ -33,6 +33,7 @@ class EngineStats:
     kv_blocks_free: int
     kv_blocks_indexed: int  # kept for prompts that begin alike
     kv_bytes: int
+    kv_type: str
 
 
 def read_stats(core: EngineCore) -> EngineStats:
@@ -55,4 +56,5 @@ def read_stats(core: EngineCore) -> EngineStats:
         kv_blocks_free=counted["n_blocks_free"],
         kv_blocks_indexed=counted["n_blocks_indexed"],
         kv_bytes=core.kv_bytes,
+        kv_type=core.kv_type,
     )

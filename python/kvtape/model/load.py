@@ -57,20 +57,27 @@ class Model:
         return self.core.n_bytes
 
     def forward_logits(
-        self, ids: npt.NDArray[np.int32], *, chunk: int = 256, isa: str | None = None, n_threads: int = 1
+        self,
+        ids: npt.NDArray[np.int32],
+        *,
+        chunk: int = 256,
+        kv_type: str = "f16",
+        isa: str | None = None,
+        n_threads: int = 1,
     ) -> npt.NDArray[np.float32]:
         """Compute the logits of every position of one sequence, apart from any engine.
 
         Args:
             ids: [n] int32 token ids.
             chunk: tokens a step; changes nothing in the result, by the numerics contract.
+            kv_type: how K and V are stored between the chunks: "f16" or "q8_0".
             isa: instruction set; None: the best one, or what KVTAPE_ISA says.
             n_threads: threads, the calling one included; changes nothing in the result either.
 
         Returns:
             [n, n_vocab] float32.
         """
-        return self.core.forward_logits(ids, chunk=chunk, isa=isa or "", n_threads=n_threads)
+        return self.core.forward_logits(ids, chunk=chunk, kv_type=kv_type, isa=isa or "", n_threads=n_threads)
 
 
 def _token_text(tokenizer: Tokenizer, token_id: int | None) -> str:

@@ -1,8 +1,11 @@
 """Causal attention over a paged KV pool.
 
-A pool is a float16 array [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size]: for each layer of a block the K
-tile of every KV head, [head_dim, block_size], and then the V tiles, [block_size, head_dim]. block_size is 32, 64 or
-128.
+A pool holds for each layer of a block the K tile of every KV head, [head_dim, block_size], and then the V tiles,
+[block_size, head_dim]. block_size is 32, 64 or 128. It is a numpy array, whose dtype says how K and V are stored:
+
+- f16: float16 [n_blocks, n_layers, 2, n_kv_heads, head_dim * block_size];
+- q8_0: uint8 [n_blocks, n_layers, 2, n_kv_heads, (head_dim + 2 * n_scales) * block_size], n_scales being
+  ceil(head_dim / 32): int8 as above, and behind them the float16 scales, [n_scales, block_size].
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtape._native import _core
+from kvtape.errors import InvalidRequest
 
 __all__ = ["AttentionSpan", "attention", "write_kv"]
 
@@ -21,7 +25,7 @@ AttentionSpan = _core.AttentionSpan
 
 def attention(
     q: NDArray[np.float32],
-    pool: NDArray[np.float16],
+    pool: NDArray[np.float16] | NDArray[np.uint8],
     spans: Sequence[AttentionSpan],
     *,
     layer: int = 0,
@@ -44,9 +48,10 @@ def attention(
     scale = float(q.shape[-1]) ** -0.5 if scale is None else scale
     _core.attention(
         q,
-        pool.view(np.uint16),
+        pool.view(np.uint8),
         spans,
         out,
+        kv_type=_kv_type(pool),
         layer=layer,
         scale=scale,
         window=window,
@@ -59,15 +64,31 @@ def attention(
 def write_kv(
     k: NDArray[np.float32],
     v: NDArray[np.float32],
-    pool: NDArray[np.float16],
+    pool: NDArray[np.float16] | NDArray[np.uint8],
     spans: Sequence[AttentionSpan],
     *,
     layer: int = 0,
+    n_threads: int = 1,
     isa: str | None = None,
 ) -> None:
-    """Write the rows' keys and values, [n_rows, n_kv_heads, head_dim], to the slots of their positions, as float16.
+    """Write the rows' keys and values, [n_rows, n_kv_heads, head_dim], to the slots of their positions.
 
     Raises:
         InvalidRequest: a shape, block table, block id or layer does not fit.
     """
-    _core.write_kv(k, v, pool.view(np.uint16), spans, layer=layer, isa=isa or "")
+    _core.write_kv(
+        k,
+        v,
+        pool.view(np.uint8),
+        spans,
+        kv_type=_kv_type(pool),
+        layer=layer,
+        n_threads=n_threads,
+        isa=isa or "",
+    )
+
+
+def _kv_type(pool: NDArray[np.float16] | NDArray[np.uint8]) -> str:
+    if pool.dtype not in (np.float16, np.uint8):
+        raise InvalidRequest(f"pool: dtype {pool.dtype}, wanted float16 or uint8 (q8_0)")
+    return "f16" if pool.dtype == np.float16 else "q8_0"

@@ -21,7 +21,7 @@ struct Batch {
   static constexpr ops::KvLayout kLayout{.n_layers = 2, .n_kv_heads = 2, .head_dim = 16, .block_size = 32};
   static constexpr std::size_t kBlocks = 70, kRows = 9, kHeads = 4, kStride = kHeads * kLayout.head_dim;
 
-  base::AlignedBuffer<std::uint16_t> pool{kBlocks * kLayout.block_elems()};
+  base::AlignedBuffer<std::uint16_t> pool{kBlocks * kLayout.block_bytes() / sizeof(std::uint16_t)};
   std::vector<float> q = std::vector<float>(3 * kRows * kStride);
   std::vector<std::int32_t> first, second, third;
   std::vector<AttentionSpan> spans;
@@ -39,7 +39,7 @@ struct Batch {
   }
 
   void run(base::ThreadPool::Lease& lease, AttentionScratch& scratch, std::vector<float>& out) {
-    const ops::KvPool kv{kLayout, pool.data(), kBlocks};
+    const ops::KvPool kv{kLayout, reinterpret_cast<std::byte*>(pool.data()), kBlocks};
     const ops::AttentionQueries queries{q.data(), kStride, kHeads, 0.25f, out.data(), kStride};
     ops::attention(lease, ops::table(), kv, 1, queries, spans, scratch);
   }

@@ -57,6 +57,8 @@ constexpr KernelTable kAvx512 = [] {
   table.matmul_f32 = avx512::matmul_f32;
   table.matmul_f16 = avx512::matmul_f16;
   table.matmul_bf16 = avx512::matmul_bf16;
+  table.attend_f16 = avx512::attend_f16;
+  table.attend_q8_0 = avx512::attend_q8_0;
   return table;
 }();
 #endif

@@ -117,15 +117,27 @@ def test_bits_do_not_depend_on_how_the_work_is_cut(
         )
 
 
-def test_q8_0_kv_costs_little_and_depends_on_no_cut_either(
+class Q8KvReference(TransformerReference):
+    """Keys and values rounded as a q8_0 cache rounds them: int8 and an f16 scale for 32 elements of a head."""
+
+    def _cached(self, x: np.ndarray) -> np.ndarray:
+        blocks = x.reshape(*x.shape[:-1], -1, min(32, x.shape[-1]))
+        amax = np.abs(blocks).max(axis=-1, keepdims=True)
+        return (np.rint(blocks * (127 / amax)) * (amax / 127).astype(np.float16)).reshape(x.shape)
+
+
+def test_q8_0_kv_errs_as_its_rounding_must_and_depends_on_no_cut_either(
     make_tiny_model: Callable[..., Path], ids: np.ndarray, isa: str
 ) -> None:
-    model = load(make_tiny_model())
+    path = make_tiny_model(weights="f32", embedding="f32")
+    model = load(path)
     whole = model.forward_logits(ids, chunk=N_TOKENS, kv_type="q8_0", isa="ref")
     for chunk, n_threads in [(N_TOKENS, 2), (1, 1), (31, 2)]:
         found = model.forward_logits(ids, chunk=chunk, kv_type="q8_0", isa=isa, n_threads=n_threads)
         assert found.tobytes() == whole.tobytes(), (chunk, n_threads)
-    np.testing.assert_allclose(whole, model.forward_logits(ids), atol=0.1)
+    rounded = Q8KvReference(path).forward(ids)
+    effect = np.abs(rounded - TransformerReference(path).forward(ids)).mean()
+    assert np.abs(whole - rounded).mean() < effect / 20  # a key on the edge of two int8 falls either way
 
 
 @pytest.mark.parametrize("weights", WEIGHT_TYPES)

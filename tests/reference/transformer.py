@@ -100,12 +100,16 @@ class TransformerReference:
         y = x @ self.weights[name].T + self.weights.get(f"{name}.bias", self.dtype.type(0))
         return self._norm_where_any(y.reshape(len(x), n_heads, self.head_dim), f"{name}_norm")
 
+    def _cached(self, x: Array) -> Array:
+        """Return keys or values, [n_tokens, n_kv_heads, head_dim], as the cache keeps them: as they are."""
+        return x
+
     def _attention(self, x: Array, prefix: str, windowed: bool) -> Array:
         n_tokens = len(x)
         freq_base = self.window_rope_freq_base if windowed else self.rope_freq_base
         q = self._rope(self._heads(x, f"{prefix}q", self.n_heads), freq_base)
-        k = self._rope(self._heads(x, f"{prefix}k", self.n_kv_heads), freq_base)
-        v = self._heads(x, f"{prefix}v", self.n_kv_heads)
+        k = self._cached(self._rope(self._heads(x, f"{prefix}k", self.n_kv_heads), freq_base))
+        v = self._cached(self._heads(x, f"{prefix}v", self.n_kv_heads))
         group = self.n_heads // self.n_kv_heads  # heads h and h' share a kv head when h // group == h' // group
         q = q.transpose(1, 0, 2).reshape(self.n_kv_heads, group, n_tokens, self.head_dim)
         k, v = k.transpose(1, 2, 0)[:, None], v.transpose(1, 0, 2)[:, None]

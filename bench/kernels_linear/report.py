@@ -1,4 +1,7 @@
-"""Run the contenders on every product: `python -m bench.kernels_linear.report [--threads N] [--ref]`."""
+"""Run the contenders on every product: `python -m bench.kernels_linear.report [--threads N] [--ref]`.
+
+`bench.kernels_linear.by_tokens` shows kvtape alone: products a cycle by the number of tokens, beside the limits.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ SHAPES = {
 N_TOKENS = [1, 4, 16, 512]
 SCALES = {  # where the f16 scales of a block are, and values that make weights of about -0.5 to 0.5
     "Q4_1": {0: 1 / 15, 2: -0.5},
+    "Q4_0": {0: 1 / 15},
     "Q8_0": {0: 1 / 255},
     "Q5_0": {0: 1 / 31},
     "Q4_K": {0: 1 / 15 / 32, 2: 0.5 / 32},

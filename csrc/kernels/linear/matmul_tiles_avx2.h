@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx2.h"
 
@@ -72,6 +73,8 @@ static inline void dot_quants(const std::byte* block, const int8_t* q, size_t n_
 template <class Format, int T>
 static inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, float* y, size_t y_stride,
                                size_t n_rows) {
+  constexpr size_t kStep =
+      Format::kRowBytes * kTileRows / (Format::kRowLen / kBlockLen);  // bytes of a block, on average
   const size_t n_blocks = n_cols / kBlockLen;
   __m256 total[T][2], acc[T][2];
   for (size_t c = 0; c < kChains; ++c) {
@@ -79,6 +82,7 @@ static inline void tile_tokens(const std::byte* tile, size_t n_cols, const Quant
     const size_t end = chain_begin(c + 1, n_blocks);
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const Format block(tile, b);
+      if (T > 1) prefetch_ahead(tile + b * kStep, kStep);
       __m256i dot[T][2];
       block.template dots<T>(x, b, n_cols, dot);
 #pragma GCC unroll 2
@@ -111,7 +115,7 @@ static inline void matmul_tiles(const PackedMatrix& w, const QuantizedRows& x, c
     for (size_t t = 0; t < range.n_tokens;) {
       const QuantizedRows from = rows_from(x, t, w.n_cols);
       float* y = range.y + t * range.y_stride + r;
-      const size_t n = range.n_tokens - t < 4 ? range.n_tokens - t : 4;
+      const size_t n = tokens_of_pass(range.n_tokens - t, 4);
       switch (n) {
         case 1: tile_tokens<Format, 1>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;
         case 2: tile_tokens<Format, 2>(tile, w.n_cols, from, y, range.y_stride, n_rows); break;

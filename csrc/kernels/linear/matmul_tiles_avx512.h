@@ -12,18 +12,18 @@
 // A register holds 4 columns of all 16 rows, and one vpdpbusd (unsigned weights by signed activations, summed in int32
 // without saturation) does 64 products. Zen 4 multiplies on two pipes of 256 bits, so a block of 512 products takes 8
 // cycles a token and one more for each product or FMA; what unpacks weights (shared by the tokens), converts and
-// broadcasts runs on other pipes. See matmul_q4_avx512.cpp, also for the 8 tokens and the prefetch.
+// broadcasts runs on other pipes. See matmul_q4_avx512.cpp, also for the 8 tokens.
 
 #include <immintrin.h>
 
 #include "kernels/linear/matmul.h"
+#include "kernels/linear/token_blocks.h"
 #include "kernels/numerics.h"
 #include "kernels/vector_avx512.h"
 
 namespace kvtape::kernels::avx512 {
 
 static constexpr size_t kMaxTokens = 8;  // of a register block
-static constexpr size_t kPrefetchBytes = 8192;
 
 static inline __m512i load64(const std::byte* p) { return _mm512_loadu_si512(p); }
 
@@ -84,9 +84,7 @@ static void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     const size_t end = chain_begin(c + 1, n_blocks);
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const Format block(tile, b);
-      for (size_t i = 0; T > 1 && i < kStep; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(tile) + b * kStep + kPrefetchBytes + i, _MM_HINT_T1);
-      }
+      if (T > 1) prefetch_ahead(tile + b * kStep, kStep);
       // A stride that GCC knows to be the same in each block makes it keep an address for each load of a block, in vector
       // registers and on the stack: 1.3 times the instructions.
       size_t stride = n_cols;
@@ -118,9 +116,7 @@ static inline void matmul_tiles(const PackedMatrix& w, const QuantizedRows& x, c
   for (size_t r = range.row_begin; r < range.row_end; r += kTileRows) {
     const std::byte* tile = w.data + r / kTileRows * tile_bytes;
     for (size_t t = 0; t < range.n_tokens;) {
-      const size_t left = range.n_tokens - t;
-      const size_t n_passes = (left + kMaxTokens - 1) / kMaxTokens;
-      const size_t n = (left + n_passes - 1) / n_passes;  // even shares: 9 tokens are 5 and 4, not 8 and 1
+      const size_t n = tokens_of_pass(range.n_tokens - t, kMaxTokens);
       kTileTokens[n - 1](tile, w.n_cols, rows_from(x, t, w.n_cols), range.y + t * range.y_stride + r, range.y_stride,
                          range.row_end - r);
       t += n;

@@ -24,14 +24,14 @@ float half(const std::byte* from) noexcept { return tensor::f16_to_f32(load<std:
 
 void put(std::byte* to, Byte byte) noexcept { *to = static_cast<std::byte>(byte); }
 
-// Bit 4 of 32 columns, bit i for column i, to the word h of Q5.
+// Bit 4 of 32 columns, bit i for column i, to the word h of Q5: byte j takes bits j, j + 4, ... j + 28, ascending.
 void put_fifth_bits(std::uint32_t bits, std::byte* h) noexcept {
-  std::uint32_t word = 0;
-  for (unsigned i = 0; i < kQuantBlockLen; ++i) {
-    const unsigned part = i / 16, group = i % 16 / 4, byte = i % 4;
-    word |= (bits >> i & 1) << (8 * byte + 4 * part + group);
+  for (unsigned j = 0; j < 4; ++j) {
+    std::uint32_t x = bits >> j & 0x11111111;
+    x = (x | x >> 3) & 0x03030303;
+    x = (x | x >> 6) & 0x000f000f;
+    put(h + j, static_cast<Byte>(x | x >> 12));
   }
-  std::memcpy(h, &word, sizeof word);
 }
 
 // d, m where there is one, high bits where there are, nibbles: the file's order of the types with blocks of 32.

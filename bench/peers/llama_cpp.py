@@ -21,13 +21,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PACKAGE", "LlamaCpp", "fetch"]
+__all__ = ["PACKAGE", "LlamaCpp", "fetch", "is_here"]
 
 PACKAGE = "@node-llama-cpp/linux-x64@3.22.1"
 ARCHIVE = "node-llama-cpp-linux-x64-3.22.1.tgz"
 ARCHIVE_SHA256 = "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0"
 LIBRARIES = ("libggml-base.so", "libggml.v0.5.0.so", "libllama.v0.5.0.so")
+LIBRARY_FOLDER = Path("llama.cpp") / "package" / "bins" / "linux-x64"
 N_BATCH = 512  # llama.cpp's own default of n_ubatch
+
+
+def is_here() -> bool:
+    """Return whether `fetch` would not have to download."""
+    return (_cache() / LIBRARY_FOLDER).exists()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("KVTAPE_BENCH_CACHE", Path.home() / ".cache" / "kvtape-bench"))
 
 
 def fetch(folder: Path | None = None) -> Path:
@@ -36,9 +46,8 @@ def fetch(folder: Path | None = None) -> Path:
     Raises:
         RuntimeError: the archive is not the one this file was written against.
     """
-    default = Path.home() / ".cache" / "kvtape-bench"
-    folder = folder or Path(os.environ.get("KVTAPE_BENCH_CACHE", default))
-    libraries = folder / "llama.cpp" / "package" / "bins" / "linux-x64"
+    folder = folder or _cache()
+    libraries = folder / LIBRARY_FOLDER
     if libraries.exists():
         return libraries
     folder.mkdir(parents=True, exist_ok=True)

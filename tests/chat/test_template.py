@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from kvtape._native import _core
 from kvtape.chat.template import ChatTemplate
 from kvtape.errors import InvalidRequest, ModelError
+from kvtape.model.load import load
 
 USER = [{"role": "user", "content": "hi"}]
 
@@ -23,6 +25,23 @@ def render(source: str, **variables: object) -> str:
         return template.render(variables.pop("messages", USER), **variables)
     finally:
         template.close()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "wanted"),
+    [
+        ("qwen2", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"),
+        ("gemma3", "<bos><start_of_turn>user\nhi<end_of_turn>\n<start_of_turn>model\n"),
+    ],
+)
+def test_the_template_of_a_file_has_the_names_of_its_tokens(
+    make_tiny_model: Callable[..., Path], architecture: str, wanted: str
+) -> None:
+    model = load(make_tiny_model(architecture=architecture))
+    template = ChatTemplate(model.template_source, bos_token=model.bos_text, eos_token=model.eos_text)
+    assert template.render(USER) == wanted
+    assert model.tokenizer.decode(model.tokenizer.encode(wanted, parse_special=True), special=True) == wanted
+    template.close()
 
 
 @pytest.mark.model

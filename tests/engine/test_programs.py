@@ -5,6 +5,7 @@ tests/native/engine/test_engine.cpp runs a thousand programs over the bookkeepin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,15 @@ def generate_on(engine: Engine, sequences: list[Sequence], rng: np.random.Genera
 
 @pytest.mark.parametrize("pool", KV_BLOCKS)
 @pytest.mark.parametrize("kv_type", KV_TYPES)
-def test_programs(tiny_model: Path, rng: np.random.Generator, pool: str, kv_type: str) -> None:
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])  # the second with a window of 40 in one of two layers
+def test_programs(
+    make_tiny_model: Callable[..., Path], rng: np.random.Generator, pool: str, kv_type: str, architecture: str
+) -> None:
     position_bytes = {"f16": 16 * 2, "q8_0": 16 + 2}[kv_type]  # head_dim 16: one scale
     block_bytes = 2 * 2 * 3 * 32 * position_bytes  # layers, K and V, heads, positions
     kv_memory = KV_BLOCKS[pool] * block_bytes
-    with Engine(tiny_model, n_ctx=N_CTX, kv_memory=kv_memory, kv_type=kv_type, n_threads=2) as engine:
+    model = make_tiny_model(architecture=architecture)
+    with Engine(model, n_ctx=N_CTX, kv_memory=kv_memory, kv_type=kv_type, n_threads=2) as engine:
         assert engine.stats().kv_blocks_total == KV_BLOCKS[pool]
         for _ in range(6):
             sequences = [engine.open() for _ in range(4)]

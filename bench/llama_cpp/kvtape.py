@@ -1,4 +1,4 @@
-"""Contender: kvtape. `python -m bench.llama_cpp.kvtape MODEL --threads N [--isa ref|avx2]`."""
+"""Contender: kvtape. `python -m bench.llama_cpp.kvtape MODEL --threads N [--isa ref|avx2] [--kv-type f16|q8_0]`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import kvtape
-from bench.llama_cpp.task import N_CTX, serve
+from bench.llama_cpp.task import serve
+from kvtape._native import _core
+
+N_CTX = 4352
 
 
 class Ours:
     def __init__(self, engine: kvtape.Engine, isa: str) -> None:
         self._engine = engine
         self._isa = isa
-        self._held = engine.open()
+        self._held: list[kvtape.Sequence] = []
 
-    def first_token(self, ids: list[int]) -> int:
-        sequence = self._engine.open()
-        sequence.append(ids)
-        event = next(sequence.generate(max_tokens=1, ignore_eos=True))
-        sequence.close()
-        return event.token_id
+    def hold(self, prompts: list[list[int]], n_sequences: int, n_more: int) -> None:
+        for sequence in self._held:
+            sequence.close()
+        self._held = [self._engine.open() for _ in prompts]
+        for sequence, ids in zip(self._held, prompts, strict=True):
+            sequence.append([*ids, 0])  # the last token of a sequence has no KV yet
+        for sequence, ids in zip(self._held, prompts, strict=True):
+            sequence.resident()
+            sequence.truncate(len(ids))
 
-    def hold(self, ids: list[int]) -> None:
-        self._held.close()
-        self._held = self._engine.open()
-        self._held.append(ids)
-        self._held.resident()
-
-    def decode(self, n_tokens: int) -> int:
-        twin = self._held.fork()
-        n_events = sum(1 for _ in twin.generate(max_tokens=n_tokens, ignore_eos=True))
-        twin.close()
-        return n_events
+    def run(self, tails: list[list[int]], n_tokens: int) -> list[list[int]]:
+        held = self._held * len(tails) if len(self._held) == 1 else self._held
+        sequences = [sequence.fork() for sequence in held]
+        for sequence, ids in zip(sequences, tails, strict=True):
+            sequence.append(ids)
+        generations = [sequence.generate(max_tokens=n_tokens, ignore_eos=True) for sequence in sequences]
+        tokens = [[event.token_id for event in generation] for generation in generations]
+        for sequence in sequences:
+            sequence.close()
+        return tokens
 
     def describe(self) -> dict[str, Any]:
         return {"version": kvtape.__version__, "isa": self._isa}
@@ -44,11 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--isa", default="avx2")
+    parser.add_argument("--isa", default=None)
+    parser.add_argument("--kv-type", default="f16")
     args = parser.parse_args()
+    kv = {} if args.kv_type == "f16" else {"kv_type": args.kv_type}
     began = time.perf_counter()
-    engine = kvtape.Engine(args.model, n_ctx=N_CTX, n_threads=args.threads, isa=args.isa)
-    serve(Ours(engine, args.isa), time.perf_counter() - began)
+    engine = kvtape.Engine(args.model, n_ctx=N_CTX, n_threads=args.threads, isa=args.isa, **kv)
+    serve(Ours(engine, args.isa or _core.active_isa()), began)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,27 @@
-"""Prefill, decode, load time and memory of kvtape and llama.cpp, taking turns in one run.
+"""Prefill, decode and many sequences: kvtape, llama.cpp, its fork and the machine's limit, taking turns in one run.
 
-    python -m bench.llama_cpp.report [MODEL] [--threads 1 2] [--rounds 7]
+    python -m bench.llama_cpp.report [MODEL] [--only decode-4096 ...] [--threads 2] [--rounds N] [--contenders ...]
 
-Ratios are to llama.cpp held to AVX2; llama.cpp with all of this CPU's AVX-512 is a contender too where the CPU has it.
+Each workload is a run of its own of one to two minutes. Ratios are to llama.cpp with the best backend that this CPU
+runs; `--base "llama.cpp avx2"` holds it to AVX2. A peer whose answers are wrong for a workload is named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
+import inspect
 import os
-import statistics
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-from bench.llama_cpp.task import DECODE_TOKENS, LONG_CONTEXT, PREFILL_TOKENS, Worker, check
+import kvtape
+from bench.llama_cpp.limits import Cost, Limit, ModelShape, program
+from bench.llama_cpp.task import Worker, Yardstick, check
+from bench.llama_cpp.workloads import WORKLOADS, Workload
+from bench.peers.ik_llama_cpp import libraries
 from bench.peers.llama_cpp import PACKAGE, LlamaCpp
 from bench.quality.task import text
 from bench.report import Report, compare
@@ -27,14 +29,15 @@ from kvtape.model.registry import resolve
 
 MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
 RESULTS = Path("bench/results")
+HAS_AVX512 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+OURS, BASE, LIMIT = "kvtape", "llama.cpp", "limit"
+PEER = "bench.llama_cpp.llama_cpp"
 CONTENDERS: dict[str, tuple[str, list[str]]] = {
-    "kvtape": ("bench.llama_cpp.kvtape", []),
-    "llama.cpp avx2": ("bench.llama_cpp.llama_cpp", ["--backend", "haswell"]),
-    "llama.cpp avx512": ("bench.llama_cpp.llama_cpp", ["--backend", "zen4"]),
+    OURS: ("bench.llama_cpp.kvtape", []),
+    BASE: (PEER, ["--backend", "zen4" if HAS_AVX512 else "haswell"]),
+    "llama.cpp avx2": (PEER, ["--backend", "haswell"]),
+    "ik_llama.cpp": (PEER, ["--backend", "ik"]),
 }
-BASE = "llama.cpp avx2"
-LOADS = 3  # processes started a contender, for the load time
-PREFILL_SHIFT = 61  # every prefill starts elsewhere in the text, so that no prefix cache can help
 
 
 def tokenize(model: Path) -> list[int]:
@@ -45,87 +48,112 @@ def tokenize(model: Path) -> list[int]:
     return ids
 
 
-def prefill_jobs(workers: dict[str, Worker], ids: list[int]) -> dict[str, Callable[[], object]]:
-    """Return the job that reads PREFILL_TOKENS new ids each time it is called, a contender."""
+def start(stack: ExitStack, model: Path, names: list[str], options: list[str]) -> dict[str, Worker]:
+    """Start the contenders; one that cannot run the model is named and left out."""
+    workers = {}
+    for name in names:
+        module, own = CONTENDERS[name]
+        try:
+            workers[name] = Worker(module, model, [*options, *own])
+        except RuntimeError as error:
+            print(f"{model.name}: {name} is left out: {error}", file=sys.stderr)
+            continue
+        stack.callback(workers[name].close)
+    return workers
 
-    def job(worker: Worker, rounds: itertools.count[int]) -> object:
-        begin = PREFILL_SHIFT * next(rounds)
-        return worker.ask("first_token", ids=ids[begin : begin + PREFILL_TOKENS])
 
-    return {name: partial(job, worker, itertools.count(1)) for name, worker in workers.items()}
+def checked(workers: dict[str, Worker], workload: Workload, yardstick: Yardstick) -> dict[str, Worker]:
+    """Return the contenders whose answers to `workload` are right.
+
+    Raises:
+        ValueError: ours is wrong.
+    """
+    right = {}
+    for name, worker in workers.items():
+        try:
+            n = check(worker, workload, yardstick)
+        except ValueError as error:
+            if name == OURS:
+                raise
+            print(f"{name} is WRONG and not timed: {error}", file=sys.stderr)
+            continue
+        print(f"{name}: {n} next tokens are right", file=sys.stderr)
+        right[name] = worker
+    return right
 
 
-def decode_jobs(workers: dict[str, Worker], held: list[int]) -> dict[str, Callable[[], object]]:
-    """Return the job that generates DECODE_TOKENS after `held`, a contender."""
+def measure(
+    workload: Workload, workers: dict[str, Worker], limit: Limit, cost: Cost, ids: list[int], args: argparse.Namespace
+) -> Report:
+    """Time one workload."""
     for worker in workers.values():
-        worker.ask("hold", ids=held)
-    return {name: partial(worker.ask, "decode", n_tokens=DECODE_TOKENS) for name, worker in workers.items()}
+        worker.hold(workload, ids)
+    jobs = {name: partial(_next, worker, workload, ids, count(1)) for name, worker in workers.items()}
+    return compare(
+        "llama_cpp",
+        jobs | {LIMIT: partial(limit.run, cost)},
+        base=args.base if args.base in workers else OURS,
+        limit=LIMIT,
+        params={"": workload.name, "model": Path(args.model).stem, "threads": args.threads},
+        versions={name: str(worker.about["version"]) for name, worker in workers.items()},
+        unit="tokens",
+        n_units=workload.n_units,
+        n_rounds=args.rounds or workload.n_rounds,
+        n_warmup=0 if workload.n_units > 1000 else 1,
+    )
 
 
-def start(stack: ExitStack, model: Path, name: str, threads: int) -> tuple[Worker, dict[str, Any]]:
-    """Start a contender LOADS times; keep the last one, and return the times the others took as well."""
-    module, options = CONTENDERS[name]
-    seconds = []
-    for i in range(LOADS):
-        worker = Worker(module, model, ["--threads", str(threads), *options])
-        seconds.append(worker.about["load_seconds"])
-        if i + 1 < LOADS:
-            worker.close()
-    stack.callback(worker.close)
-    print(f"{name}: {check(worker)} next tokens are right", file=sys.stderr)
-    return worker, {"load_seconds": seconds, "about": worker.about}
+def _next(worker: Worker, workload: Workload, ids: list[int], rounds: count[int]) -> float:
+    return worker.run(workload, ids, next(rounds))
 
 
-def run(model: Path, names: list[str], threads: int, n_rounds: int) -> None:
-    """Measure all contenders with one number of threads; print and write the reports."""
-    ids = tokenize(model)
-    with ExitStack() as stack:
-        started = {name: start(stack, model, name, threads) for name in names}
-        workers = {name: worker for name, (worker, _) in started.items()}
-        workloads = (
-            ("prefill", PREFILL_TOKENS, 0, lambda: prefill_jobs(workers, ids)),
-            ("decode", DECODE_TOKENS, 0, lambda: decode_jobs(workers, ids[:1])),
-            ("decode", DECODE_TOKENS, LONG_CONTEXT, lambda: decode_jobs(workers, ids[:LONG_CONTEXT])),
-        )
-        for what, n_tokens, context, make_jobs in workloads:
-            report = compare(
-                "llama_cpp",
-                make_jobs(),
-                base=BASE,
-                params={"": what, "tokens": n_tokens, "context": context, "threads": threads},
-                versions={name: str(worker.about["version"]) for name, worker in workers.items()},
-                n_rounds=n_rounds,
-                n_warmup=1,
-            )
-            report.show()
-            show_rates(report, n_tokens)
-            report.write(RESULTS)
-        about = {name: found | workers[name].ask("memory") for name, (_, found) in started.items()}
-    for name, found in about.items():
-        load, peak, own = statistics.median(found["load_seconds"]), found["peak_rss_bytes"], found["anonymous_bytes"]
-        print(f"{name}: load {load:.3f} s, peak RSS {peak / 1e6:.0f} MB, anonymous now {own / 1e6:.0f} MB")
-    (RESULTS / f"llama_cpp-load-threads{threads}.json").write_text(json.dumps(about, indent=1) + "\n")
-
-
-def show_rates(report: Report, n_tokens: int) -> None:
-    """Print tokens a second."""
-    for timing in report.timings:
-        slow, fast = n_tokens / timing.spread[1], n_tokens / timing.spread[0]
-        print(f"  {timing.name:18}{n_tokens / timing.middle:9.1f} tokens/s ({slow:.1f} .. {fast:.1f})")
+def show_goals(report: Report, workload: Workload, cost: Cost) -> None:
+    """Print how ours stands to the goals of the workload."""
+    ours = report.timing(OURS)
+    if workload.goal is not None:
+        verdict = "met" if ours.ratio >= workload.goal else "MISSED"
+        print(f"  {ours.ratio:.2f} times {report.base}, goal {workload.goal}: {verdict}")
+    if workload.goal_share is not None and ours.share is not None:
+        verdict = "met" if ours.share >= workload.goal_share else "MISSED"
+        print(f"  {ours.share:.2f} of the limit, goal {workload.goal_share}: {verdict}")
+    if cost.prefix_bytes:
+        print(f"  a step reads {cost.prefix_bytes / 1e6:.1f} MB of shared prefix, once for {workload.n_sequences}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, help="default: the workload's own number")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=[OURS, BASE, "ik_llama.cpp"])
+    parser.add_argument("--base", choices=CONTENDERS, default=BASE)
     args = parser.parse_args()
-    has_avx512 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
-    names = [name for name in CONTENDERS if has_avx512 or name != "llama.cpp avx512"]
+    limits = program()
+    if limits is None:
+        parser.error("no bench_limits: `cmake --build --preset release --target bench_limits`, or KVTAPE_BENCH_LIMITS")
+    names = [name for name in CONTENDERS if name in {OURS, args.base, *args.contenders}]
+    if libraries() is None and "ik_llama.cpp" in names:
+        print("ik_llama.cpp is left out: KVTAPE_BENCH_IK_LLAMA names no build of it", file=sys.stderr)
+        names.remove("ik_llama.cpp")
     model = resolve(args.model)
-    print(f"{model.name}; peer: {PACKAGE}")
-    for threads in args.threads:
-        run(model, names, threads, args.rounds)
+    ids, shape = tokenize(model), ModelShape.read(model)
+    yardstick = Yardstick(model, ids)
+    print(f"{model.name}, {args.threads} threads; peer: {PACKAGE}")
+    for workload in (WORKLOADS[name] for name in args.only):
+        if workload.kv_type != "f16" and "kv_type" not in inspect.signature(kvtape.Engine).parameters:
+            print(f"{workload.name} is left out: this kvtape has only f16 KV")
+            continue
+        with ExitStack() as stack:
+            workers = start(stack, model, names, ["--threads", str(args.threads), "--kv-type", workload.kv_type])
+            workers = checked(workers, workload, yardstick)
+            limit = Limit(limits, args.threads, workers[OURS].about["isa"])
+            stack.callback(limit.close)
+            cost = Cost.of(workload, shape)
+            report = measure(workload, workers, limit, cost, ids, args)
+            report.show()
+            show_goals(report, workload, cost)
+            report.write(RESULTS)
 
 
 if __name__ == "__main__":

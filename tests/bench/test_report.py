@@ -44,6 +44,31 @@ def test_ratios_are_against_the_base(clock: Clock) -> None:
     assert timings["fast"].spread == pytest.approx((0.1, 0.1))
 
 
+def test_share_of_the_limit(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    contenders = {
+        "a": clock.contender("a", 0.4),
+        "b": clock.contender("b", 0.2),
+        "limit": clock.contender("limit", 0.1),
+    }
+    found = compare(
+        "sum", contenders, base="a", limit="limit", params={}, versions={}, unit="rows", n_units=8, n_rounds=3
+    )
+    assert found.timing("a").share == pytest.approx(0.25)
+    assert found.timing("b").share_spread == pytest.approx((0.5, 0.5))
+    assert found.timing("limit").share is None
+    found.show()
+    shown = capsys.readouterr().out
+    assert "rows/s" in shown
+    assert "40.0" in shown
+
+
+def test_a_contender_may_take_its_own_time(clock: Clock) -> None:
+    contenders = {"a": clock.contender("a", 0.4), "b": lambda: 0.1}
+    assert compare("sum", contenders, base="a", params={}, versions={}, n_rounds=3).timing("b").ratio == pytest.approx(
+        4
+    )
+
+
 def test_contenders_are_interleaved_and_change_places(clock: Clock) -> None:
     run(clock, n_rounds=20, n_warmup=1)
     rounds = [tuple(clock.calls[i : i + 2]) for i in range(0, len(clock.calls), 2)]

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "chat": "kvtape.cli.chat",
     "pull": "kvtape.cli.pull",
     "models": "kvtape.cli.models",
+    "bench": "kvtape.cli.bench",
     "version": "kvtape.cli.version",
 }
 

@@ -1,54 +1,40 @@
-// SpscRing against a bounded queue under a mutex: rows a second, and one-way latency. A side that finds nothing to do spins
-// 64 times, then yields. Rows of 56 bytes, two threads, medians of interleaved rounds.
+// SpscRing against other bounded queues of one producer and one consumer: rows a second one by one and in batches of 16,
+// and one-way latency. Rows of 64 bytes, two threads, each on a core of its own, rounds in turn; a side that finds nothing to do spins 64 times, then
+// yields. Peers come from -DKVTAPE_BENCH_INCLUDE="DIR;DIR": what is not found there or in the system is left out.
+//
+//   bench_spsc_ring [ROUNDS]
+
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
-#include "ring/spsc_ring.h"
+#include "queues/kvtape.h"
+#include "queues/mutex.h"
 #include "ring/wait.h"
+#if __has_include(<boost/lockfree/spsc_queue.hpp>)
+#include "queues/boost.h"
+#endif
+#if __has_include(<rigtorp/SPSCQueue.h>)
+#include "queues/rigtorp.h"
+#endif
+#if __has_include(<readerwriterqueue/readerwriterqueue.h>)
+#include "queues/moodycamel.h"
+#endif
+#if __has_include(<folly/ProducerConsumerQueue.h>)
+#include "queues/folly.h"
+#endif
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Row = std::array<std::int64_t, 7>;
-constexpr std::size_t kCapacity = 4096;
-constexpr int kRounds = 5;
-
-class Ring {
- public:
-  std::size_t push(std::span<const Row> rows) { return ring_.try_push(std::as_bytes(rows)); }
-  std::size_t pop(std::span<Row> rows) { return ring_.try_pop(std::as_writable_bytes(rows)); }
-
- private:
-  kvtape::ring::SpscRing ring_{kCapacity, sizeof(Row)};
-};
-
-class MutexQueue {
- public:
-  std::size_t push(std::span<const Row> rows) {
-    const std::lock_guard lock(mutex_);
-    const std::size_t n = std::min(rows.size(), kCapacity - (tail_ - head_));
-    for (std::size_t i = 0; i < n; ++i) slots_[tail_++ % kCapacity] = rows[i];
-    return n;
-  }
-  std::size_t pop(std::span<Row> rows) {
-    const std::lock_guard lock(mutex_);
-    const std::size_t n = std::min(rows.size(), tail_ - head_);
-    for (std::size_t i = 0; i < n; ++i) rows[i] = slots_[head_++ % kCapacity];
-    return n;
-  }
-
- private:
-  std::mutex mutex_;
-  std::size_t head_ = 0, tail_ = 0;
-  std::vector<Row> slots_{kCapacity};
-};
+constexpr std::size_t kBatch = 16;
 
 class Idle {
  public:
@@ -64,15 +50,33 @@ class Idle {
   unsigned n_ = 0;
 };
 
-std::int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count(); }
+// Keeps this thread on the n-th core that the process may use: two threads that share a core measure the scheduler.
+void pin(int n) {
+  static const cpu_set_t allowed = [] {
+    cpu_set_t cpus;
+    sched_getaffinity(0, sizeof cpus, &cpus);
+    return cpus;
+  }();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed) && n-- == 0) CPU_SET(cpu, &one);
+  }
+  pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+}
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+}
 
 // Every row carries its number; rows out of place end the program.
-template <class Queue>
-double rows_per_second(std::int64_t n_rows, std::size_t batch) {
+template <class Queue, std::size_t batch>
+double rows_per_second(std::int64_t n_rows) {
   Queue queue;
   const std::int64_t start = now_ns();
   std::thread consumer([&] {
-    std::vector<Row> rows(batch);
+    pin(1);
+    std::array<Row, batch> rows;
     Idle idle;
     for (std::int64_t next = 0; next < n_rows;) {
       const std::size_t n = queue.pop(rows);
@@ -82,7 +86,7 @@ double rows_per_second(std::int64_t n_rows, std::size_t batch) {
       if (n == 0) idle();
     }
   });
-  std::vector<Row> rows(batch);
+  std::array<Row, batch> rows{};
   Idle idle;
   for (std::int64_t next = 0; next < n_rows; next += static_cast<std::int64_t>(batch)) {
     for (std::size_t i = 0; i < batch; ++i) rows[i][0] = next + static_cast<std::int64_t>(i);
@@ -100,6 +104,7 @@ template <class Queue>
 void latency(std::size_t n_rows, std::vector<std::int64_t>& times) {
   Queue queue;
   std::thread consumer([&] {
+    pin(1);
     Row row;
     Idle idle;
     for (std::size_t i = 0; i < n_rows; ++i) {
@@ -119,16 +124,10 @@ void latency(std::size_t n_rows, std::vector<std::int64_t>& times) {
 }
 
 struct Result {
+  std::string name;
   std::vector<double> one, many;
   std::vector<std::int64_t> times;
 };
-
-template <class Queue>
-void round(Result& result) {
-  result.one.push_back(rows_per_second<Queue>(500'000, 1));
-  result.many.push_back(rows_per_second<Queue>(1'280'000, 64));
-  latency<Queue>(5'000, result.times);
-}
 
 template <class T>
 T quantile(std::vector<T> values, double q) {
@@ -136,22 +135,60 @@ T quantile(std::vector<T> values, double q) {
   return values[std::min(values.size() - 1, static_cast<std::size_t>(q * static_cast<double>(values.size())))];
 }
 
-void print(const char* name, const Result& result) {
-  std::printf("%-12s %12.1f M %12.1f M %8lld %8lld %8lld %10lld\n", name, quantile(result.one, 0.5) / 1e6, quantile(result.many, 0.5) / 1e6,
-              static_cast<long long>(quantile(result.times, 0.5)), static_cast<long long>(quantile(result.times, 0.99)),
-              static_cast<long long>(quantile(result.times, 0.999)), static_cast<long long>(quantile(result.times, 1.0)));
+template <class... Queues>
+std::vector<Result> measure(int n_rounds) {
+  std::vector<Result> results{Result{Queues::kName, {}, {}, {}}...};
+  for (int round = 0; round < n_rounds; ++round) {
+    std::size_t i = 0;
+    (results[i++].one.push_back(rows_per_second<Queues, 1>(2'000'000)), ...);
+    i = 0;
+    (results[i++].many.push_back(rows_per_second<Queues, kBatch>(8'000'000)), ...);
+    i = 0;
+    (latency<Queues>(2'000, results[i++].times), ...);
+  }
+  return results;
+}
+
+// Ours over theirs, inside each round: median and quartiles.
+void print_ratio(const char* what, const std::vector<double>& ours, const std::vector<double>& theirs) {
+  std::vector<double> ratios(ours.size());
+  for (std::size_t i = 0; i < ours.size(); ++i) ratios[i] = ours[i] / theirs[i];
+  std::printf("  %s %.2f (%.2f .. %.2f)", what, quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75));
 }
 
 }  // namespace
 
-int main() {
-  Result ring, mutex;
-  for (int i = 0; i < kRounds; ++i) {
-    round<Ring>(ring);
-    round<MutexQueue>(mutex);
+int main(int argc, char** argv) {
+  pin(0);
+  const std::vector<Result> results = measure<Kvtape
+#if __has_include(<rigtorp/SPSCQueue.h>)
+                                              ,
+                                              Rigtorp
+#endif
+#if __has_include(<boost/lockfree/spsc_queue.hpp>)
+                                              ,
+                                              Boost
+#endif
+#if __has_include(<readerwriterqueue/readerwriterqueue.h>)
+                                              ,
+                                              Moodycamel
+#endif
+#if __has_include(<folly/ProducerConsumerQueue.h>)
+                                              ,
+                                              Folly
+#endif
+                                              ,
+                                              Mutex>(argc > 1 ? std::atoi(argv[1]) : 7);
+  std::printf("rows of %zu bytes; medians, and kvtape's times the speed of each (quartiles)\n", sizeof(Row));
+  std::printf("%-12s %12s %12s %8s %8s %8s\n", "", "one by one", "by 16", "p50 ns", "p99 ns", "p99.9 ns");
+  for (const Result& result : results) {
+    std::printf("%-12s %10.1f M %10.1f M %8lld %8lld %8lld", result.name.c_str(), quantile(result.one, 0.5) / 1e6,
+                quantile(result.many, 0.5) / 1e6, static_cast<long long>(quantile(result.times, 0.5)),
+                static_cast<long long>(quantile(result.times, 0.99)),
+                static_cast<long long>(quantile(result.times, 0.999)));
+    print_ratio("one", results[0].one, result.one);
+    print_ratio("by 16", results[0].many, result.many);
+    std::printf("\n");
   }
-  std::printf("%-12s %14s %14s %8s %8s %8s %10s\n", "", "rows/s, one", "rows/s, 64", "p50 ns", "p99 ns", "p99.9 ns", "max ns");
-  print("SpscRing", ring);
-  print("mutex", mutex);
   return 0;
 }

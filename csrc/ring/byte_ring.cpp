@@ -21,7 +21,7 @@ std::size_t checked_words(std::size_t capacity_bytes) {
 
 template <class Order>
 BasicByteRing<Order>::BasicByteRing(std::size_t capacity_bytes, Overflow overflow)
-    : overflow_(overflow), words_(checked_words(capacity_bytes), 1) {}
+    : overflow_(overflow), words_(checked_words(capacity_bytes), 1, overflow == Overflow::drop_oldest) {}
 
 template <class Order>
 std::size_t BasicByteRing<Order>::used_bytes() const noexcept {
@@ -79,7 +79,7 @@ bool BasicByteRing<Order>::try_pop(std::vector<std::byte>& record) {
 }
 
 template <class Order>
-std::uint64_t BasicByteRing<Order>::length_at(std::uint64_t index) const noexcept {
+std::uint64_t BasicByteRing<Order>::length_at(std::uint64_t index) noexcept {
   std::uint64_t length = 0;
   words_.read(index, std::as_writable_bytes(std::span(&length, 1)));
   return length;

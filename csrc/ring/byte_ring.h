@@ -39,7 +39,7 @@ class BasicByteRing {
   [[nodiscard]] bool try_pop(std::vector<std::byte>& record);
 
  private:
-  [[nodiscard]] std::uint64_t length_at(std::uint64_t index) const noexcept;
+  [[nodiscard]] std::uint64_t length_at(std::uint64_t index) noexcept;
   [[nodiscard]] std::size_t free_words() const noexcept {
     return words_.n_slots() - (indices_.tail() - indices_.known_head());
   }

@@ -18,7 +18,9 @@ class BasicSpscRing {
  public:
   // capacity: items, a power of two. Throws Error{invalid_argument}.
   BasicSpscRing(std::size_t capacity, std::size_t item_bytes, Overflow overflow = Overflow::drop_newest)
-      : item_bytes_(item_bytes), overflow_(overflow), slots_(checked(capacity, item_bytes), words_for(item_bytes)) {}
+      : item_bytes_(item_bytes),
+        overflow_(overflow),
+        slots_(checked(capacity, item_bytes), words_for(item_bytes), overflow == Overflow::drop_oldest) {}
 
   BasicSpscRing(const BasicSpscRing&) = delete;
   BasicSpscRing& operator=(const BasicSpscRing&) = delete;
@@ -99,7 +101,7 @@ class BasicSpscRing {
     indices_.publish(tail + n, n);
   }
 
-  void read(std::uint64_t head, std::span<std::byte> items) const noexcept {
+  void read(std::uint64_t head, std::span<std::byte> items) noexcept {
     if (item_bytes_ % kWordBytes == 0) {
       slots_.read(head, items);
     } else {

@@ -1,17 +1,18 @@
 #pragma once
-// Storage of a ring: 64-bit words, each read and written as one relaxed atomic. A consumer may so read a slot while a
-// producer that drops the oldest overwrites it; the copy is garbage, head has moved, and the garbage is thrown away.
-// Relaxed word accesses compile to plain moves; what orders them is in indices.h.
+// Storage of a ring: 64-bit words. Where a producer drops the oldest, a consumer may read a slot while it is overwritten; the
+// copy is garbage, head has moved, and the garbage is thrown away. So there each word is read and written as one relaxed
+// atomic. Elsewhere a slot belongs to one side at a time and is copied as a block. What orders both is in indices.h.
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <span>
 #include <string>
 
+#include "base/aligned_buffer.h"
 #include "base/error.h"
 
 namespace kvtape::ring {
@@ -24,45 +25,42 @@ constexpr std::size_t words_for(std::size_t n_bytes) noexcept {
 
 class Words {
  public:
-  Words(std::size_t n_slots, std::size_t words_per_slot)
-      : words_(std::make_unique<std::atomic<std::uint64_t>[]>(n_slots * words_per_slot)),
-        mask_(n_slots - 1),
-        slot_words_(words_per_slot) {}
+  // contended: a slot may be overwritten while it is read.
+  Words(std::size_t n_slots, std::size_t words_per_slot, bool contended)
+      : words_(n_slots * words_per_slot), mask_(n_slots - 1), slot_words_(words_per_slot), contended_(contended) {}
 
   [[nodiscard]] std::size_t n_slots() const noexcept { return mask_ + 1; }
 
-  // Writes bytes into slots index, index + 1, ...; a last word that is not full is padded with zeros.
+  // Writes bytes into slots index, index + 1, ...; what a last word that is not full holds besides is unspecified.
   void write(std::uint64_t index, std::span<const std::byte> bytes) noexcept {
-    each_run(index, bytes.size(), [&](std::atomic<std::uint64_t>* words, std::size_t offset, std::size_t n_bytes) {
+    each_run(index, bytes.size(), [&](std::size_t first, std::size_t offset, std::size_t n_bytes) {
+      std::uint64_t* words = words_.data() + first;
       const std::byte* from = bytes.data() + offset;
-      std::size_t i = 0;
-      for (; i < n_bytes / kWordBytes; ++i) {
-        std::uint64_t word;
-        std::memcpy(&word, from + i * kWordBytes, kWordBytes);
-        words[i].store(word, std::memory_order_relaxed);
+      if (!contended_) {
+        std::memcpy(words, from, n_bytes);
+        return;
       }
-      if (const std::size_t rest = n_bytes % kWordBytes; rest != 0) {
+      for (std::size_t i = 0; i < n_bytes; i += kWordBytes) {
         std::uint64_t word = 0;
-        std::memcpy(&word, from + i * kWordBytes, rest);
-        words[i].store(word, std::memory_order_relaxed);
+        std::memcpy(&word, from + i, std::min(kWordBytes, n_bytes - i));
+        std::atomic_ref(words[i / kWordBytes]).store(word, std::memory_order_relaxed);
       }
     });
   }
 
-  void read(std::uint64_t index, std::span<std::byte> bytes) const noexcept {
-    each_run(index, bytes.size(),
-             [&](const std::atomic<std::uint64_t>* words, std::size_t offset, std::size_t n_bytes) {
-               std::byte* to = bytes.data() + offset;
-               std::size_t i = 0;
-               for (; i < n_bytes / kWordBytes; ++i) {
-                 const std::uint64_t word = words[i].load(std::memory_order_relaxed);
-                 std::memcpy(to + i * kWordBytes, &word, kWordBytes);
-               }
-               if (const std::size_t rest = n_bytes % kWordBytes; rest != 0) {
-                 const std::uint64_t word = words[i].load(std::memory_order_relaxed);
-                 std::memcpy(to + i * kWordBytes, &word, rest);
-               }
-             });
+  void read(std::uint64_t index, std::span<std::byte> bytes) noexcept {
+    each_run(index, bytes.size(), [&](std::size_t first, std::size_t offset, std::size_t n_bytes) {
+      std::uint64_t* words = words_.data() + first;
+      std::byte* to = bytes.data() + offset;
+      if (!contended_) {
+        std::memcpy(to, words, n_bytes);
+        return;
+      }
+      for (std::size_t i = 0; i < n_bytes; i += kWordBytes) {
+        const std::uint64_t word = std::atomic_ref(words[i / kWordBytes]).load(std::memory_order_relaxed);
+        std::memcpy(to + i, &word, std::min(kWordBytes, n_bytes - i));
+      }
+    });
   }
 
  private:
@@ -73,13 +71,14 @@ class Words {
     const std::size_t slot = index & mask_;
     const std::size_t until_end = (n_slots() - slot) * slot_bytes;
     const std::size_t first = n_bytes < until_end ? n_bytes : until_end;
-    f(words_.get() + slot * slot_words_, 0, first);
-    if (first < n_bytes) f(words_.get(), first, n_bytes - first);
+    f(slot * slot_words_, 0, first);
+    if (first < n_bytes) f(0, first, n_bytes - first);
   }
 
-  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
+  base::AlignedBuffer<std::uint64_t> words_;  // rows of 64 bytes are whole cache lines
   std::size_t mask_;
   std::size_t slot_words_;
+  bool contended_;
 };
 
 // Checks a capacity: a power of two from 1 up, and no more than 2^40 bytes of storage.

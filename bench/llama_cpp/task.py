@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tests.reference.llama import LlamaReference
 
 from bench.llama_cpp.workloads import Workload
 from bench.peers.llama_cpp import cache_folder
-from tests.reference.llama import LlamaReference
 
 __all__ = ["Contender", "Worker", "Yardstick", "check", "serve"]
 

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.reference.llama import LlamaReference
 
 from bench.llama_cpp.workloads import Workload
 from bench.peers.llama_cpp import cache_folder
+from tests.reference.transformer import TransformerReference
 
 __all__ = ["Contender", "Worker", "Yardstick", "check", "serve"]
 
@@ -126,7 +126,7 @@ class Yardstick:
         digest = hashlib.sha256(model.read_bytes() + np.asarray(self.ids, dtype=np.int32).tobytes()).hexdigest()
         path = cache_folder() / "yardsticks" / f"{model.stem}-{digest[:16]}.npz"
         if not path.exists():
-            logits = LlamaReference(model, np.float32).forward(np.asarray(self.ids))
+            logits = TransformerReference(model, np.float32).forward(np.asarray(self.ids))
             second, best = np.partition(logits, -2, axis=-1)[:, -2:].T
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, top=logits.argmax(axis=-1), margin=best - second)

@@ -61,18 +61,19 @@ struct Tiles {
   const std::byte* const* v;
   const std::byte* const* k_soon;  // of the next partition
   std::size_t head_dim, block_size;
+  int shift;         // block_size is 1 << shift: a division would cost more than the vectors it finds
   std::size_t unit;  // bytes of a tile for each 32 elements of a position, its share of the scales among them
 
-  const Element* k_at(std::size_t j) const noexcept {
-    return reinterpret_cast<const Element*>(k[j / block_size]) + j % block_size;
-  }
+  std::size_t tile(std::size_t j) const noexcept { return j >> shift; }
+  std::size_t slot(std::size_t j) const noexcept { return j & (block_size - 1); }
+  const Element* k_at(std::size_t j) const noexcept { return reinterpret_cast<const Element*>(k[tile(j)]) + slot(j); }
   const Element* v_at(std::size_t j, std::size_t d) const noexcept {
-    return reinterpret_cast<const Element*>(v[j / block_size]) + j % block_size * head_dim + d;
+    return reinterpret_cast<const Element*>(v[tile(j)]) + slot(j) * head_dim + d;
   }
   // Scales of elements b * kBlockLen on, of positions j on.
   const std::uint16_t* scales(const std::byte* const* tiles, std::size_t b, std::size_t j) const noexcept {
-    const std::byte* tile = tiles[j / block_size] + head_dim * block_size;
-    return reinterpret_cast<const std::uint16_t*>(tile) + b * block_size + j % block_size;
+    const std::byte* scales = tiles[tile(j)] + head_dim * block_size;
+    return reinterpret_cast<const std::uint16_t*>(scales) + b * block_size + slot(j);
   }
 };
 
@@ -108,7 +109,7 @@ inline void multiply_add(typename L::Vec (&acc)[R][C], const float* const (&a)[R
 template <class L, class Kv, std::size_t R, std::size_t C, class B>
 inline void score_chunk(B& block, const Tiles<Kv>& tiles, float scale, std::size_t j) noexcept {
   const typename Kv::Element* k = tiles.k_at(j);
-  const std::byte* v_soon = tiles.v[j / tiles.block_size] + j % tiles.block_size / kChunk * tiles.head_dim * tiles.unit;
+  const std::byte* v_soon = tiles.v[tiles.tile(j)] + tiles.slot(j) / kChunk * tiles.head_dim * tiles.unit;
   const float* q[R];
   KVTAPE_EACH(r, R) q[r] = block.q[r];
   typename L::Vec acc[R][C];
@@ -231,14 +232,13 @@ inline void value_chunk(const B& block, const Tiles<Kv>& tiles, const AttentionS
     }
   }
   for (std::size_t j = block.common_begin, n; j < block.common_end; j += n) {
-    const std::size_t in_tile = j % tiles.block_size;
+    const std::size_t in_tile = tiles.slot(j);
     n = tiles.block_size - in_tile;
     if (n > block.common_end - j) n = block.common_end - j;
     const typename Kv::Element* v = tiles.v_at(j, d);
     // While 32 elements of V are done, their share of the next partition's K is fetched, one unit for each position.
-    const std::byte* soon = tiles.k_soon[j / tiles.block_size];
-    soon = (soon == nullptr ? tiles.v[j / tiles.block_size] : soon) +
-           (d / kChunk * tiles.block_size + in_tile) * tiles.unit;
+    const std::byte* soon = tiles.k_soon[tiles.tile(j)];
+    soon = (soon == nullptr ? tiles.v[tiles.tile(j)] : soon) + (d / kChunk * tiles.block_size + in_tile) * tiles.unit;
     const float* a[R];
     KVTAPE_EACH(r, R) a[r] = w[r] + j;
     for (std::size_t i = 0; i < n; ++i, v += tiles.head_dim) {
@@ -308,6 +308,7 @@ void attend_blocks(const AttendArgs& args) noexcept {
                           .k_soon = i + 1 < args.n_partitions ? k_tiles + tiles_per_partition : k_tiles,
                           .head_dim = args.head_dim,
                           .block_size = args.block_size,
+                          .shift = __builtin_ctzll(args.block_size),
                           .unit = (kChunk * tile_bytes + elems - 1) / elems};
     std::size_t r = 0;
     while (r < args.n_rows) {

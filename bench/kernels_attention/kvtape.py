@@ -1,4 +1,4 @@
-"""kvtape's attention over f16 blocks in random order; shared positions are stored once."""
+"""kvtape's attention over f16 or q8_0 blocks in random order; shared positions are stored once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from bench.kernels_attention.task import BLOCK_SIZE, HEAD_DIM, N_KV_HEADS, SCALE, Task
 from kvtape.ops.attention import AttentionSpan, attention, write_kv
+from tests.reference.attention import empty_pool
 
 
-def prepare(task: Task, *, isa: str, n_threads: int) -> Callable[[], NDArray[np.float32]]:
+def prepare(task: Task, *, isa: str, kv_type: str, n_threads: int) -> Callable[[], NDArray[np.float32]]:
     """Fill a pool; the result attends every layer once."""
     n_shared_blocks = task.n_shared // BLOCK_SIZE
     n_own_blocks = -(-(task.n_shared + task.n_rows) // BLOCK_SIZE) - n_shared_blocks
     n_blocks = n_shared_blocks + task.n_sequences * n_own_blocks
     ids = np.random.default_rng(1).permutation(n_blocks).astype(np.int32)
-    pool = np.zeros((n_blocks, task.n_layers, 2, N_KV_HEADS, BLOCK_SIZE * HEAD_DIM), np.float16)
+    pool = empty_pool(n_blocks, task.n_layers, N_KV_HEADS, HEAD_DIM, BLOCK_SIZE, 0.0, kv_type)
     shared, own = ids[:n_shared_blocks], ids[n_shared_blocks:].reshape(task.n_sequences, n_own_blocks)
     spans = []
     for sequence in range(task.n_sequences):

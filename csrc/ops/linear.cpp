@@ -15,7 +15,8 @@ using kernels::kBlockLen;
 using kernels::kTileRows;
 using tensor::DType;
 
-constexpr std::size_t kTasksPerThread = 4;  // enough for a thread that lost its core for a while
+constexpr std::size_t kTasksPerThread =
+    2;  // few, for each starts cold; two, for a thread that lost its core for a while
 constexpr std::size_t kMaxTilesPerTask = 16;
 
 bool two_terms(const MatmulJob& job) { return job.w->quantized() && job.x->form() == Int8Form::twice; }

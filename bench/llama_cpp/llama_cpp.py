@@ -1,6 +1,6 @@
 """Contender: llama.cpp, or a fork of it.
 
-python -m bench.llama_cpp.llama_cpp MODEL --threads N --backend haswell|zen4|ik [--kv-type f16|q8_0]
+python -m bench.llama_cpp.llama_cpp MODEL --threads N --backend haswell|zen4|ik [--kv-type f16|q8_0] [--n-batch N]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.llama_cpp.task import serve
 from bench.peers.ik_llama_cpp import IkLlamaCpp
-from bench.peers.llama_cpp import LlamaCpp
+from bench.peers.llama_cpp import N_BATCH, LlamaCpp
 
 CONTEXT_STEP = 256  # llama.cpp pads its contexts to this
 
@@ -62,10 +62,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--backend", required=True)
     parser.add_argument("--kv-type", default="f16")
+    parser.add_argument("--n-batch", type=int, default=N_BATCH)
     args = parser.parse_args()
     kind = IkLlamaCpp if args.backend == "ik" else LlamaCpp
     began = time.perf_counter()
-    core = kind(args.model, backend=args.backend, n_ctx=256, n_threads=args.threads, kv_type=args.kv_type)
+    core = kind(
+        args.model,
+        backend=args.backend,
+        n_ctx=256,
+        n_threads=args.threads,
+        kv_type=args.kv_type,
+        n_batch=args.n_batch,
+    )
     serve(Peer(core), began)
 
 

@@ -142,12 +142,23 @@ class LlamaCpp:
         backend: `haswell` (AVX2) or `zen4` (AVX-512 with VNNI and BF16), see the package for the rest.
         n_ctx: tokens of the first context; `reset` makes others.
         kv_type: `f16` or `q8_0`.
+        n_batch: most tokens of one call.
     """
 
     batch_type: type = Batch
 
-    def __init__(self, model: Path, *, backend: str, n_ctx: int, n_threads: int, kv_type: str = "f16") -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        backend: str,
+        n_ctx: int,
+        n_threads: int,
+        kv_type: str = "f16",
+        n_batch: int = N_BATCH,
+    ) -> None:
         self._lib = self._load_library(backend)
+        self._n_batch = n_batch
         self._n_threads, self._kv_type = n_threads, KV_TYPES[kv_type]
         self._context = None
         began = time.perf_counter()
@@ -224,7 +235,12 @@ class LlamaCpp:
         if self._context:
             self._lib["llama_free"](self._context)
         params = self._context_params(n_sequences, shared)
-        params.n_ctx, params.n_seq_max, params.n_batch, params.n_ubatch = n_ctx, n_sequences, N_BATCH, N_BATCH
+        params.n_ctx, params.n_seq_max, params.n_batch, params.n_ubatch = (
+            n_ctx,
+            n_sequences,
+            self._n_batch,
+            self._n_batch,
+        )
         params.n_threads = params.n_threads_batch = self._n_threads
         params.type_k = params.type_v = self._kv_type
         self._context = self._lib["llama_init_from_model"](self._model, params)
@@ -239,7 +255,7 @@ class LlamaCpp:
         return list(out[:n])
 
     def decode(self, tokens: Ids, positions: Ids, sequences: Ids, wanted: Ids) -> Iterator[NDArray[np.float32]]:
-        """Run one token of each row, at most N_BATCH at a time.
+        """Run one token of each row, at most n_batch at a time.
 
         Args:
             wanted: 1 where the logits after a row are wanted, else 0.
@@ -247,8 +263,8 @@ class LlamaCpp:
         Yields:
             Logits of the wanted rows of each part, [n_rows, vocab_size]: a view that the next part overwrites.
         """
-        for first in range(0, len(tokens), N_BATCH):
-            part = slice(first, first + N_BATCH)
+        for first in range(0, len(tokens), self._n_batch):
+            part = slice(first, first + self._n_batch)
             token, pos, seq = (np.asarray(ids[part], dtype=np.int32) for ids in (tokens, positions, sequences))
             logits = np.asarray(wanted[part], dtype=np.int8)
             one = np.ones(len(token), dtype=np.int32)

@@ -78,7 +78,7 @@ def main() -> None:
         print()
     RESULTS.mkdir(parents=True, exist_ok=True)
     record = {"model": model.name, "peer": PACKAGE, "machine": machine(), "results": results}
-    (RESULTS / "quality.json").write_text(json.dumps(record, indent=1) + "\n")
+    (RESULTS / f"quality-{model.stem}.json").write_text(json.dumps(record, indent=1) + "\n")
     if {"kvtape", "llama.cpp avx2"} <= results.keys():
         ours, peer = results["kvtape"], results["llama.cpp avx2"]
         good = abs(ours["perplexity_ratio"] - 1) <= PERPLEXITY_LIMIT and ours["mean_kl"] <= KL_LIMIT * peer["mean_kl"]

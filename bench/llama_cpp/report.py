@@ -33,6 +33,8 @@ HAS_AVX512 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
 OURS, BASE, LIMIT = "kvtape", "llama.cpp", "limit"
 FORK, FORK_BY_FEW = "ik_llama.cpp", f"ik_llama.cpp by {RIGHT_BATCH}"
 PEER = "bench.llama_cpp.llama_cpp"
+DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+OTHER_GOALS = {"decode-0": 2.0, "decode-512": 2.0, "prefill-512": 2.5}  # other models and formats
 CONTENDERS: dict[str, tuple[str, list[str]]] = {
     OURS: ("bench.llama_cpp.kvtape", []),
     BASE: (PEER, ["--backend", "zen4" if HAS_AVX512 else "haswell"]),
@@ -111,17 +113,27 @@ def _next(worker: Worker, workload: Workload, ids: list[int], rounds: count[int]
     return worker.run(workload, ids, next(rounds))
 
 
-def show_goals(report: Report, workload: Workload, cost: Cost) -> None:
-    """Print how ours stands to the goals of the workload."""
-    ours = report.timing(OURS)
-    if workload.goal is not None:
-        verdict = "met" if ours.ratio >= workload.goal else "MISSED"
-        print(f"  {ours.ratio:.2f} times {report.base}, goal {workload.goal}: {verdict}")
-    if workload.goal_share is not None and ours.share is not None:
+def show_goals(report: Report, workload: Workload, cost: Cost, model: Path) -> None:
+    """Print how ours stands to the goals of the workload, which are lower for other models and formats."""
+    ours, is_default = report.timing(OURS), model.name == DEFAULT_FILE
+    goal = workload.goal if is_default else OTHER_GOALS.get(workload.name)
+    if goal is not None:
+        verdict = "met" if ours.ratio >= goal else "MISSED"
+        print(f"  {ours.ratio:.2f} times {report.base}, goal {goal}: {verdict}")
+    if is_default and workload.goal_share is not None and ours.share is not None:
         verdict = "met" if ours.share >= workload.goal_share else "MISSED"
         print(f"  {ours.share:.2f} of the limit, goal {workload.goal_share}: {verdict}")
     if cost.prefix_bytes:
         print(f"  a step reads {cost.prefix_bytes / 1e6:.1f} MB of shared prefix, once for {workload.n_sequences}")
+
+
+def show_memory(workers: dict[str, Worker]) -> None:
+    """Print how long each took from the model's path to the first token, and the memory it has by now."""
+    for name, worker in workers.items():
+        found = worker.ask("memory")
+        peak, own = found["peak_rss_bytes"] / 1e6, found["anonymous_bytes"] / 1e6
+        loaded = worker.about["load_seconds"]
+        print(f"  {name}: first token {loaded:.3f} s after the start, peak {peak:.0f} MB, anonymous now {own:.0f} MB")
 
 
 def main() -> None:
@@ -156,7 +168,8 @@ def main() -> None:
             cost = Cost.of(workload, shape)
             report = measure(workload, workers, limit, cost, ids, args)
             report.show()
-            show_goals(report, workload, cost)
+            show_goals(report, workload, cost, model)
+            show_memory(workers)
             report.write(RESULTS)
 
 

@@ -119,7 +119,8 @@ ops::PackedWeights pack(const Array<std::uint8_t>& rows, std::string_view dtype,
   const tensor::DType type = dtype_named(dtype);
   py::gil_scoped_release unlocked;
   ThreadPool::Lease lease(ThreadPool::shared(), n_threads);
-  return ops::pack(lease, type, n_rows, n_cols, bytes);
+  base::Arena arena;
+  return ops::pack(lease, arena, type, n_rows, n_cols, bytes);
 }
 
 void matmul(const ops::PackedWeights& w, const Array<float>& x, Array<float>& out, std::string_view isa,

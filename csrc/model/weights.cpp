@@ -35,7 +35,7 @@ const gguf::TensorInfo& require(const gguf::GgufFile& file, const std::string& n
 ops::PackedWeights TensorLoader::matrix(const std::string& name, std::size_t n_rows, std::size_t n_cols) {
   const auto& tensor = require(file_, name, {n_cols, n_rows});
   taken_.insert(name);
-  return ops::pack(lease_, tensor.dtype(), n_rows, n_cols, tensor.bytes);
+  return ops::pack(lease_, arena_, tensor.dtype(), n_rows, n_cols, tensor.bytes);
 }
 
 std::vector<float> TensorLoader::vector(const std::string& name, std::size_t n) {

@@ -32,6 +32,7 @@ class TensorLoader {
  private:
   ops::Lease& lease_;
   const gguf::GgufFile& file_;
+  base::Arena arena_;
   std::set<std::string, std::less<>> taken_;
 };
 

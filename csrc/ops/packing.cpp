@@ -32,7 +32,8 @@ void pack_row(DType dtype, const std::byte* row, std::size_t n_blocks, std::size
 
 }  // namespace
 
-PackedWeights pack(Lease& lease, DType dtype, std::size_t n_rows, std::size_t n_cols, std::span<const std::byte> rows) {
+PackedWeights pack(Lease& lease, base::Arena& arena, DType dtype, std::size_t n_rows, std::size_t n_cols,
+                   std::span<const std::byte> rows) {
   const tensor::DTypeInfo type = tensor::info(dtype);
   const std::string what =
       "pack: " + std::string(type.name) + " [" + std::to_string(n_rows) + ", " + std::to_string(n_cols) + "]";
@@ -56,8 +57,10 @@ PackedWeights pack(Lease& lease, DType dtype, std::size_t n_rows, std::size_t n_
   packed.n_cols_ = n_cols;
   const std::size_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
   const std::size_t tile_bytes = n_blocks * row_units(dtype).n_bytes() * kTileRows;
-  packed.data_ = base::AlignedBuffer<std::byte>(n_tiles * tile_bytes);  // zeroed: rows past n_rows stay so
-  std::byte* data = packed.data_.data();
+  packed.n_bytes_ = n_tiles * tile_bytes;
+  const std::shared_ptr<std::byte> memory = arena.allocate(packed.n_bytes_);  // zeroed: rows past n_rows stay so
+  packed.data_ = memory;
+  std::byte* data = memory.get();
   lease.parallel_for((n_tiles + kTilesPerTask - 1) / kTilesPerTask, [&](std::size_t task, std::size_t) {
     const std::size_t end = std::min(n_rows, (task + 1) * kTilesPerTask * kTileRows);
     for (std::size_t r = task * kTilesPerTask * kTileRows; r < end; ++r) {

@@ -35,7 +35,8 @@ PackedWeights weights(Lease& lease, DType dtype, std::size_t n_rows) {
   std::vector<std::byte> rows(n_rows * kDim / type.block_len * type.block_bytes);
   for (std::size_t i = 0; i < rows.size(); ++i)
     rows[i] = static_cast<std::byte>(i * 29 % 113);  // no f16 infinity or NaN
-  return ops::pack(lease, dtype, n_rows, kDim, rows);
+  base::Arena arena;
+  return ops::pack(lease, arena, dtype, n_rows, kDim, rows);
 }
 
 // Jobs of different sizes and types in one section give what each gives alone; y has its own stride.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from kvtape import AsyncEngine
+from kvtape.engine.stats import huge_page_bytes
 
 
 def test_counters_follow_the_work(tiny_engine):
@@ -20,6 +22,14 @@ def test_counters_follow_the_work(tiny_engine):
     assert (after.running, after.queued) == (0, 0)
     sequence.close()
     assert tiny_engine.stats().n_sequences == before.n_sequences
+
+
+def test_huge_pages_are_those_of_the_process():
+    n_bytes = huge_page_bytes()
+    if n_bytes is not None:
+        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+        rss = int(next(line for line in rollup.splitlines() if line.startswith("Rss:")).split()[1]) * 1024
+        assert 0 <= n_bytes <= rss
 
 
 def test_memory_is_told_in_blocks(tiny_engine):

@@ -155,6 +155,7 @@ def describe(engine: Engine, load_seconds: float) -> dict[str, Any]:
 
     from kvtape import __version__
     from kvtape._native import _core
+    from kvtape.engine.stats import huge_page_bytes
 
     return {
         "kvtape": __version__,
@@ -164,6 +165,7 @@ def describe(engine: Engine, load_seconds: float) -> dict[str, Any]:
         "isa": _core.active_isa(),
         "machine": platform.machine(),
         "load_seconds": load_seconds,
+        "huge_page_bytes": huge_page_bytes(),
     }
 
 
@@ -184,6 +186,7 @@ def show(about: dict[str, Any], results: list[Result]) -> None:
         table.add_row(result.job, *counts, f"{result.rate:,.1f}", f"{low:,.1f} .. {high:,.1f}")
     console = Console()
     console.print(table)
-    console.print(
-        f"kvtape {about['kvtape']}; loaded in {about['load_seconds']:.2f} s; {len(results[0].seconds)} rounds"
-    )
+    words = [f"kvtape {about['kvtape']}", f"loaded in {about['load_seconds']:.2f} s"]
+    if about["huge_page_bytes"] is not None:
+        words.append(f"{about['huge_page_bytes'] / 1e6:.0f} MB on huge pages")
+    console.print("; ".join([*words, f"{len(results[0].seconds)} rounds"]))

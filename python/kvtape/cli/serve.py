@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(engine: AsyncEngine, seconds: float) -> None:
+    from kvtape.engine.stats import huge_page_bytes
+
     stats, model = engine.stats(), engine.model
     log.info(
         "model %s: %.0fM parameters, %.0f MB, loaded in %.1f s; context %d tokens; "
@@ -67,6 +69,9 @@ def _report(engine: AsyncEngine, seconds: float) -> None:
         stats.kv_type,
         stats.kv_blocks_total * stats.block_size,
     )
+    n_huge = huge_page_bytes()
+    if n_huge is not None:
+        log.info("%.0f MB of memory on huge pages", n_huge / 1e6)
 
 
 def _log_to_stderr(form: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvtape._native import _core
@@ -10,7 +11,7 @@ from kvtape._native import _core
 if TYPE_CHECKING:
     from kvtape.engine.core import EngineCore
 
-__all__ = ["EngineStats", "read_stats"]
+__all__ = ["EngineStats", "huge_page_bytes", "read_stats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,18 @@ class EngineStats:
     kv_blocks_indexed: int  # kept for prompts that begin alike
     kv_bytes: int
     kv_type: str
+
+
+def huge_page_bytes() -> int | None:
+    """Return how much of this process's memory the system put on huge pages, or None where it does not say.
+
+    Weights and KV ask for them; with 4 KiB pages memory reads up to a quarter slower.
+    """
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("AnonHugePages:")), None)
 
 
 def read_stats(core: EngineCore) -> EngineStats:

@@ -13,22 +13,14 @@
 // reads the lines back and keeps the same rules.
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "text/ohlcv_row.h"
+
 namespace kvtape::text {
-
-constexpr std::int64_t kNoTimestamp = std::numeric_limits<std::int64_t>::min();
-
-// The layout of kvtape.session.rows.OHLCV.
-struct OhlcvRow {
-  std::int64_t timestamp;  // Unix seconds, or kNoTimestamp
-  double open, high, low, close, volume;
-  std::uint16_t symbol;  // index, in order of add_symbol
-};
 
 enum class RowStyle { compact, plain };
 

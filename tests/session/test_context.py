@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.session.context import MAX_BATCH, RING_CAPACITY, LiveContext
+from kvtape.session.rows import SymbolTable, parse_ohlcv
 from tests.serving import CANDLES
 
 
@@ -97,6 +99,18 @@ async def test_bad_rows_are_named_and_nothing_is_queued(context):
     assert caught.value.param == "data[2].l"
     assert len(context.ring) == 0
     assert context.counters.total_enqueued == 0
+
+
+async def test_an_array_goes_into_the_ring_as_it_is(context):
+    context.symbols.extend(["AAPL"])
+    rows = parse_ohlcv(CANDLES, SymbolTable("AAPL"))
+    assert context.push(rows).n_pushed == len(CANDLES)
+    assert np.array_equal(context.take_batch().rows, rows)
+    rows["c"][2] = np.nan
+    with pytest.raises(InvalidRequest) as caught:
+        context.push(rows)
+    assert caught.value.param == "data[2].c"
+    assert context.counters.total_enqueued == len(CANDLES)
 
 
 async def test_a_full_ring_drops_the_newest_rows_and_says_so(context):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
 from kvtape import _core
 from kvtape.errors import InvalidRequest
-from kvtape.session.rows import MAX_SYMBOLS, MISSING, OHLCV, SymbolTable, parse_ohlcv
+from kvtape.session.rows import MAX_SYMBOLS, MISSING, OHLCV, Candle, SymbolTable, check_ohlcv, parse_ohlcv
 
 GOOD = {"o": 1.0, "h": 2, "l": 0.5, "c": 1.5, "v": 1000}
 
@@ -108,3 +110,63 @@ def test_symbols_are_bounded() -> None:
 def test_zero_is_a_number_of_either_type() -> None:
     rows = parse_ohlcv([{"o": 0, "h": 0.0, "l": 0, "c": 0, "v": 0}], SymbolTable())
     assert np.array_equal(rows["o"], [0.0])
+
+
+def test_typed_rows_are_the_plain_ones() -> None:
+    data = [
+        {**GOOD, "timestamp": 1700000000, "ts": 5, "sym": "AAPL", "colour": "ignored"},
+        {**GOOD, "ts": -60, "c": -3, "v": 10**15},
+        {**GOOD, "timestamp": None, "ts": 60},
+        {**GOOD, "sym": "MSFT"},
+    ]
+    plain, typed = SymbolTable(), SymbolTable()
+    candles = msgspec.json.decode(json.dumps(data), type=list[Candle])
+    assert np.array_equal(parse_ohlcv(data, plain), parse_ohlcv(candles, typed))
+    assert plain.names == typed.names == ["AAPL", "MSFT"]
+
+
+def test_a_typed_row_may_have_a_wrong_symbol() -> None:
+    symbols = SymbolTable()
+    candles = msgspec.convert([{**GOOD, "sym": "A"}, {**GOOD, "sym": "two words"}], list[Candle])
+    with pytest.raises(InvalidRequest) as caught:
+        parse_ohlcv(candles, symbols)
+    assert caught.value.param == "data[1].sym"
+    assert symbols.names == []
+
+
+def test_an_array_is_checked() -> None:
+    symbols = SymbolTable()
+    rows = parse_ohlcv([GOOD, {**GOOD, "timestamp": 60, "sym": "A"}], SymbolTable())
+    with pytest.raises(InvalidRequest, match="sym is 1, the session has 1 symbols"):
+        check_ohlcv(rows, symbols)
+    assert symbols.names == ["series"]
+    symbols.extend(["A"])
+    check_ohlcv(rows, symbols)
+    check_ohlcv(rows[:0], SymbolTable())
+
+
+@pytest.mark.parametrize("field", ["o", "h", "l", "c", "v", "timestamp"])
+@pytest.mark.parametrize("value", [math.nan, -math.inf, -2e15, 10**17])
+def test_a_wrong_value_of_an_array_is_named(field: str, value: float) -> None:
+    rows = parse_ohlcv([GOOD] * 3, SymbolTable())
+    if field == "timestamp" and not math.isfinite(value):
+        value = 10**12
+    rows[field][1] = value
+    with pytest.raises(InvalidRequest) as caught:
+        check_ohlcv(rows, SymbolTable())
+    assert caught.value.param == f"data[1].{field}"
+
+
+def test_an_array_has_the_row_type() -> None:
+    rows = np.zeros(4, OHLCV)
+    for wrong in (np.zeros(4), rows[::2], rows.reshape(2, 2)):
+        with pytest.raises(TypeError):
+            check_ohlcv(wrong, SymbolTable())
+
+
+@pytest.mark.parametrize("name", ["", "a b", "@x"])
+def test_the_table_takes_all_names_or_none(name: str) -> None:
+    symbols = SymbolTable("A")
+    with pytest.raises(InvalidRequest):
+        symbols.extend(["B", name])
+    assert symbols.names == ["A"]

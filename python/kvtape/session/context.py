@@ -11,14 +11,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kvtape.errors import ContextOverflow, EngineFailed
 from kvtape.ring import RingBuffer
 from kvtape.session.row_text import OhlcvEncoder
-from kvtape.session.rows import OHLCV, SymbolTable, parse_ohlcv
+from kvtape.session.rows import OHLCV, Candle, SymbolTable, check_ohlcv, parse_ohlcv
 from kvtape.session.stats import OhlcvStats
 from kvtape.session.tape import EntryKind, Tape
 from kvtape.types import WorkClass
@@ -34,8 +34,7 @@ RING_CAPACITY = 16_384  # rows
 MAX_BATCH = 1_024  # rows taken off the ring at once
 
 
-@dataclass(frozen=True, slots=True)
-class PushAck:
+class PushAck(NamedTuple):
     """The state of the queue at the moment of a push."""
 
     n_pushed: int
@@ -76,6 +75,8 @@ class LiveContext:
     there is a new version.
     """
 
+    row_type = Candle  # of a row as JSON
+
     def __init__(
         self,
         sequence: AsyncSequence,
@@ -98,8 +99,8 @@ class LiveContext:
         self.tape = Tape()
         self.ring = RingBuffer(OHLCV, RING_CAPACITY, overflow="drop_newest")
         self.stats = OhlcvStats()
-        self._symbols = SymbolTable()
-        self._encoder = OhlcvEncoder(self._symbols)
+        self.symbols = SymbolTable()
+        self._encoder = OhlcvEncoder(self.symbols)
         self._on_rows = on_rows
         self._on_change = on_change
         self._on_settled = on_settled
@@ -135,13 +136,22 @@ class LiveContext:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def push(self, data: Sequence[Any]) -> PushAck:
+    def push(self, data: Sequence[Any] | np.ndarray) -> PushAck:
         """Check rows and queue those that fit; returns at once.
+
+        Args:
+            data: an array [n] of OHLCV, whose `sym` counts the names of `symbols`; or rows decoded from JSON, as
+                `row_type` or as plain objects.
 
         Raises:
             InvalidRequest: a row is malformed, `param` names it; nothing was queued.
+            TypeError: an array of another dtype or shape, or one that is not contiguous.
         """
-        rows = parse_ohlcv(data, self._symbols)
+        if isinstance(data, np.ndarray):
+            check_ohlcv(data, self.symbols)
+            rows = data
+        else:
+            rows = parse_ohlcv(data, self.symbols)
         n_pushed = 0 if self.stopped else self.ring.push(rows)
         self.counters.total_enqueued += n_pushed
         self.counters.total_dropped += len(rows) - n_pushed

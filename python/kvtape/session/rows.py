@@ -1,17 +1,19 @@
-"""Row schemas: JSON rows as they arrive, checked, into numpy arrays."""
+"""Row schemas: rows as they arrive, JSON or numpy, checked, into numpy arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from kvtape._native import _core
 from kvtape.errors import InvalidRequest
 
-__all__ = ["MAX_SYMBOLS", "MISSING", "OHLCV", "SymbolTable", "parse_ohlcv"]
+__all__ = ["MAX_SYMBOLS", "MISSING", "OHLCV", "Candle", "SymbolTable", "check_ohlcv", "parse_ohlcv"]
 
 #: A candle. `timestamp` is in Unix seconds, or MISSING; `sym` is an index into the session's SymbolTable.
 OHLCV: np.dtype[Any] = np.dtype(
@@ -21,11 +23,28 @@ MISSING: int = _core.NO_TIMESTAMP
 
 MAX_SYMBOLS = 1024
 MAX_SYMBOL_LEN = 32
-MAX_MAGNITUDE = 1e15  # of a price or a volume
-MIN_TIME, MAX_TIME = -62_135_596_800, 253_402_300_799  # years 1 to 9999
+MAX_MAGNITUDE: float = _core.MAX_MAGNITUDE  # of a price or a volume
+MIN_TIME: int = _core.MIN_TIME  # years 1 to 9999
+MAX_TIME: int = _core.MAX_TIME
 DEFAULT_SYMBOL = "series"  # where no row and no option names one
 
 _NUMBER_FIELDS = ("o", "h", "l", "c", "v")
+
+_Number = Annotated[float, msgspec.Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
+_Time = Annotated[int, msgspec.Meta(ge=MIN_TIME, le=MAX_TIME)]
+
+
+class Candle(msgspec.Struct, gc=False):
+    """A candle as JSON; other fields are ignored. The order of the fields is the one that `fill_ohlcv` reads."""
+
+    o: _Number
+    h: _Number
+    l: _Number  # noqa: E741
+    c: _Number
+    v: _Number
+    timestamp: _Time | UnsetType | None = UNSET
+    ts: _Time | None = None  # another spelling of timestamp
+    sym: str | None = None
 
 
 class SymbolTable:
@@ -33,26 +52,33 @@ class SymbolTable:
 
     def __init__(self, default: str | None = None) -> None:
         self.names: list[str] = []
-        self._index: dict[str, int] = {}
+        self.indices: dict[str, int] = {}
         if default is not None:
-            check_symbol(default, "symbol")
             self.extend([default])
 
     def extend(self, names: Sequence[str]) -> None:
-        """Add names that are not there yet."""
-        for name in names:
-            if name not in self._index:
-                self._index[name] = len(self.names)
-                self.names.append(name)
+        """Add those names that are not there yet; all of them or none.
+
+        Raises:
+            InvalidRequest: a name cannot be a symbol, or there are too many.
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self.indices]
+        for name in new:
+            check_symbol(name, "symbol")
+        if len(self.names) + len(new) > MAX_SYMBOLS:
+            raise InvalidRequest(f"data: more than {MAX_SYMBOLS} symbols in one session", param="data")
+        for name in new:
+            self.indices[name] = len(self.names)
+            self.names.append(name)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, name: str) -> int:
-        return self._index[name]
+        return self.indices[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return name in self.indices
 
 
 def check_symbol(value: Any, param: str) -> None:
@@ -68,44 +94,54 @@ def check_symbol(value: Any, param: str) -> None:
 
 
 def parse_ohlcv(data: Sequence[Any], symbols: SymbolTable) -> NDArray[Any]:
-    """Check JSON rows and return them as an array [n] of OHLCV; new symbols join the table.
+    """Check JSON rows, decoded as Candle or as plain objects, and return an array [n] of OHLCV.
 
-    `o h l c v` are required numbers, `timestamp` (or `ts`) and `sym` optional, other fields ignored. A candle whose
-    high is below its low is taken as it is: such data exists.
+    New symbols join the table. A candle whose high is below its low is taken as it is: such data exists.
 
     Raises:
         InvalidRequest: a row breaks the schema; `param` names row and field. No symbol is added then.
     """
-    rows = np.zeros(len(data), OHLCV)
     try:
-        columns = {name: [row[name] for row in data] for name in _NUMBER_FIELDS}
-        times = [row.get("timestamp", row.get("ts")) for row in data]
-        names = [row.get("sym") for row in data]
-        for name, column in columns.items():
-            if not set(map(type, column)) <= {int, float}:
-                raise TypeError(name)
-            rows[name] = column
-            if not (np.abs(rows[name]) <= MAX_MAGNITUDE).all():  # also false for NaN
-                raise ValueError(name)
-        if not set(map(type, times)) <= {int, type(None)}:
-            raise TypeError("timestamp")
-        if not all(time is None or MIN_TIME <= time <= MAX_TIME for time in times):
-            raise ValueError("timestamp")
-        unseen = [name for name in dict.fromkeys(names) if name is not None and name not in symbols]
-        for name in unseen:
-            check_symbol(name, "sym")
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        candles = msgspec.convert(data, list[Candle])
+    except msgspec.ValidationError:
         for index, row in enumerate(data):
             _check_row(row, f"data[{index}]")
         raise  # unreachable unless the two checks disagree
-    if not len(symbols) and len(rows):
-        unseen = list(dict.fromkeys([names[0] or DEFAULT_SYMBOL, *unseen]))
-    if len(symbols) + len(unseen) > MAX_SYMBOLS:
-        raise InvalidRequest(f"data: more than {MAX_SYMBOLS} symbols in one session", param="data")
-    symbols.extend(unseen)
-    rows["timestamp"] = [MISSING if time is None else time for time in times]
-    rows["sym"] = [0 if name is None else symbols[name] for name in names]
+    fields = list(map(msgspec.structs.astuple, candles))
+    names = dict.fromkeys(row[-1] for row in fields)
+    if not len(symbols) and next(iter(names), "") is None:
+        names = {DEFAULT_SYMBOL: None} | names
+    try:
+        symbols.extend([name for name in names if name is not None])
+    except InvalidRequest:
+        for index, candle in enumerate(candles):
+            if candle.sym is not None:
+                check_symbol(candle.sym, f"data[{index}].sym")
+        raise  # too many
+    rows = np.empty(len(candles), OHLCV)
+    _core.fill_ohlcv(fields, symbols.indices, rows)
     return rows
+
+
+def check_ohlcv(rows: NDArray[Any], symbols: SymbolTable) -> None:
+    """Check an array [n] of OHLCV as `parse_ohlcv` checks JSON; `sym` counts the names of the table.
+
+    An empty table gets the default symbol.
+
+    Raises:
+        InvalidRequest: a value breaks the schema; `param` names row and field.
+        TypeError: another dtype or shape, or rows that are not contiguous.
+    """
+    if rows.dtype != OHLCV:
+        raise TypeError(f"rows have dtype {rows.dtype}, wanted OHLCV")
+    if not len(symbols) and len(rows):
+        symbols.extend([DEFAULT_SYMBOL])
+    n_valid = _core.count_valid_ohlcv(rows, len(symbols))
+    if n_valid < len(rows):
+        row = dict(zip(OHLCV.names or (), rows[n_valid].item(), strict=True))
+        index, path = row.pop("sym"), f"data[{n_valid}]"
+        _check_row(row | {"timestamp": None if row["timestamp"] == MISSING else row["timestamp"]}, path)
+        raise InvalidRequest(f"{path}.sym is {index}, the session has {len(symbols)} symbols", param=f"{path}.sym")
 
 
 def _check_row(row: Any, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, defstruct
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale import models
@@ -106,6 +106,16 @@ def test_generate_refusals(body, param):
     with pytest.raises(InvalidRequest) as caught:
         decode_generate(dump(body))
     assert caught.value.param == param
+
+
+def test_push_decodes_rows_as_the_type_it_is_given():
+    kind = defstruct("Kind", [("o", float)])
+    assert decode_push(b'{"data": [{"o": 1, "x": 2}], "y": 3}', kind) == [kind(1.0)]
+    assert decode_push(b'{"data": [{"o": 1}, {"o": "x"}]}', kind) == [{"o": 1}, {"o": "x"}]
+    for body, param in [(b"{}", "data"), (b'{"data": {}}', "data"), (b'{"data": [', None), (b"\xff", None)]:
+        with pytest.raises(InvalidRequest) as caught:
+            decode_push(body, kind)
+        assert caught.value.param == param
 
 
 def test_small_requests():

@@ -6,7 +6,7 @@ accepts. Fields that are only sometimes there default to UNSET and are then left
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -50,6 +50,8 @@ __all__ = [
     "StreamStatus",
 ]
 
+Row = TypeVar("Row")
+
 
 class FlashInit(msgspec.Struct):
     """A flash query registered together with its session."""
@@ -76,10 +78,10 @@ class AppendRequest(msgspec.Struct):
     text: str
 
 
-class PushRequest(msgspec.Struct):
+class PushRequest(msgspec.Struct, Generic[Row]):
     """Body of `POST …/stream/push`; rows are checked against the session's type."""
 
-    data: list[Any]
+    data: list[Row]
 
 
 class FlashRequest(msgspec.Struct):

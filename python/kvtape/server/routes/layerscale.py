@@ -97,7 +97,7 @@ async def mark_prefix(request: Request) -> Response:
 async def push(request: Request) -> Response:
     """Queue rows; the model is not waited for."""
     session = _session(request)
-    ack = session.context.push(decode_push(await read_body(request)))
+    ack = session.context.push(decode_push(await read_body(request), session.context.row_type))
     return json_response(views.push_result(session, ack))
 
 

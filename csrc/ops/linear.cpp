@@ -15,9 +15,11 @@ using kernels::kBlockLen;
 using kernels::kTileRows;
 using tensor::DType;
 
-constexpr std::size_t kTasksPerThread =
-    2;  // few, for each starts cold; two, for a thread that lost its core for a while
-constexpr std::size_t kMaxTilesPerTask = 16;
+// Tiles are dealt in equal shares over the jobs together. One token waits for memory, and each task starts cold: few, but
+// two, for a thread that loses its core for a while. With many tokens a tile is long work, and a finer cut ends evenly.
+constexpr std::size_t kTasksPerThread = 2, kTasksPerThreadOfMany = 8;
+constexpr std::size_t kManyTokens = 16;
+constexpr std::size_t kMaxTilesPerTask = 32;
 
 bool two_terms(const MatmulJob& job) { return job.w->quantized() && job.x->form() == Int8Form::twice; }
 
@@ -77,6 +79,16 @@ void run_rows(const kernels::KernelTable& kernel, const MatmulJob& job, std::siz
   }
 }
 
+// Tiles [begin, end) of one job, and what is added to them.
+void run_tiles(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t begin, std::size_t end) {
+  const std::size_t row_begin = begin * kTileRows, row_end = std::min(job.w->n_rows(), end * kTileRows);
+  run_rows(kernel, job, row_begin, row_end);
+  const std::size_t n_tokens = job.x->n_tokens();
+  if (two_terms(job)) add_columns(job.y + n_tokens * job.y_stride, job.y, job.y_stride, n_tokens, row_begin, row_end);
+  if (job.bias != nullptr) add_bias(job, row_begin, row_end);
+  if (job.add_to != nullptr) add_columns(job.y, job.add_to, job.y_stride, n_tokens, row_begin, row_end);
+}
+
 std::size_t n_tiles(const MatmulJob& job) { return (job.w->n_rows() + kTileRows - 1) / kTileRows; }
 
 }  // namespace
@@ -124,27 +136,25 @@ void ActivationBuffer::quantize_rows(const kernels::KernelTable& kernel, std::si
 }
 
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs) {
-  std::size_t all_tiles = 0;
+  std::size_t all_tiles = 0, n_tokens = 0;
   for (const MatmulJob& job : jobs) {
     check(job);
     all_tiles += n_tiles(job);
+    n_tokens = std::max(n_tokens, job.x->n_tokens());
   }
-  // Whole tiles a task. A task never spans two jobs; which thread does it changes no bit.
-  const std::size_t share = all_tiles / (lease.n_threads() * kTasksPerThread);
-  const std::size_t tiles = std::clamp<std::size_t>(share, 1, kMaxTilesPerTask);
-  const auto n_tasks = [&](const MatmulJob& job) { return (n_tiles(job) + tiles - 1) / tiles; };
-  std::size_t all_tasks = 0;
-  for (const MatmulJob& job : jobs) all_tasks += n_tasks(job);
-  lease.parallel_for(all_tasks, [&](std::size_t task, std::size_t) {
-    const MatmulJob* job = jobs.data();
-    for (; task >= n_tasks(*job); ++job) task -= n_tasks(*job);
-    const std::size_t begin = task * tiles * kTileRows;
-    const std::size_t end = std::min(job->w->n_rows(), begin + tiles * kTileRows);
-    run_rows(kernel, *job, begin, end);
-    const std::size_t n_tokens = job->x->n_tokens();
-    if (two_terms(*job)) add_columns(job->y + n_tokens * job->y_stride, job->y, job->y_stride, n_tokens, begin, end);
-    if (job->bias != nullptr) add_bias(*job, begin, end);
-    if (job->add_to != nullptr) add_columns(job->y, job->add_to, job->y_stride, n_tokens, begin, end);
+  const std::size_t per_thread = n_tokens < kManyTokens ? kTasksPerThread : kTasksPerThreadOfMany;
+  const std::size_t n_tasks =
+      std::min(all_tiles, std::max(lease.n_threads() * per_thread, all_tiles / kMaxTilesPerTask));
+  // Which thread does a task, and where it is cut, changes no bit.
+  lease.parallel_for(n_tasks, [&](std::size_t task, std::size_t) {
+    const std::size_t begin = task * all_tiles / n_tasks, end = (task + 1) * all_tiles / n_tasks;
+    std::size_t before = 0;  // tiles of the jobs before this one
+    for (const MatmulJob& job : jobs) {
+      const std::size_t after = before + n_tiles(job);
+      if (begin < after && before < end)
+        run_tiles(kernel, job, std::max(begin, before) - before, std::min(end, after) - before);
+      before = after;
+    }
   });
 }
 

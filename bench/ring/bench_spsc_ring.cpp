@@ -1,6 +1,7 @@
 // SpscRing against other bounded queues of one producer and one consumer: rows a second one by one and in batches of 16,
-// and one-way latency. Rows of 64 bytes, two threads, each on a core of its own, rounds in turn; a side that finds nothing to do spins 64 times, then
-// yields. Peers come from -DKVTAPE_BENCH_INCLUDE="DIR;DIR": what is not found there or in the system is left out.
+// and one-way latency. Rows of 64 bytes, two threads, each on a core of its own, rounds in turn; a side that finds nothing
+// to do spins 64 times, then yields. Peers come from -DKVTAPE_BENCH_INCLUDE="DIR;DIR": what is not found there or in the
+// system is left out.
 //
 //   bench_spsc_ring [ROUNDS]
 

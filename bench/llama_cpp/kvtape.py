@@ -1,4 +1,4 @@
-"""Contender: kvtape. `python -m bench.llama_cpp.kvtape MODEL --threads N [--isa ref|avx2] [--kv-type f16|q8_0]`."""
+"""Contender: kvtape. `python -m bench.llama_cpp.kvtape MODEL --threads N [--isa NAME] [--kv-type f16|q8_0]`."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ def main() -> None:
     parser.add_argument("--isa", default=None)
     parser.add_argument("--kv-type", default="f16")
     args = parser.parse_args()
-    kv = {} if args.kv_type == "f16" else {"kv_type": args.kv_type}
     began = time.perf_counter()
-    engine = kvtape.Engine(args.model, n_ctx=N_CTX, n_threads=args.threads, isa=args.isa, **kv)
+    engine = kvtape.Engine(args.model, n_ctx=N_CTX, n_threads=args.threads, isa=args.isa, kv_type=args.kv_type)
     serve(Ours(engine, args.isa or _core.active_isa()), began)
 
 

@@ -9,7 +9,6 @@ runs; `--base "llama.cpp avx2"` holds it to AVX2. A peer whose answers are wrong
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
 from contextlib import ExitStack
@@ -17,7 +16,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-import kvtape
 from bench.llama_cpp.limits import Cost, Limit, ModelShape, program
 from bench.llama_cpp.task import Worker, Yardstick, check
 from bench.llama_cpp.workloads import WORKLOADS, Workload
@@ -157,9 +155,6 @@ def main() -> None:
     yardstick = Yardstick(model, ids)
     print(f"{model.name}, {args.threads} threads; peer: {PACKAGE}")
     for workload in (WORKLOADS[name] for name in args.only):
-        if workload.kv_type != "f16" and "kv_type" not in inspect.signature(kvtape.Engine).parameters:
-            print(f"{workload.name} is left out: this kvtape has only f16 KV")
-            continue
         with ExitStack() as stack:
             workers = start(stack, model, names, ["--threads", str(args.threads), "--kv-type", workload.kv_type])
             workers = checked(workers, workload, yardstick)

@@ -1,6 +1,6 @@
 """Perplexity, KL and top-1 agreement of each contender against a float32 forward pass of the dequantised weights.
 
-python -m bench.quality.report MODEL.gguf [--only NAME ...] [--json FILE]
+python -m bench.quality.report MODEL.gguf [--only NAME ...] [--windows 3]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.peers.llama_cpp import PACKAGE, LlamaCpp
-from bench.quality.task import Comparison, compare, join, run_contender, text, windows
+from bench.quality.task import N_WINDOWS, Comparison, compare, join, run_contender, text, windows
 from bench.report import machine
 from kvtape.model.registry import resolve
 from tests.reference.transformer import TransformerReference
@@ -40,12 +40,12 @@ def tokenize(model: Path) -> list[int]:
     return ids
 
 
-def measure(model: Path, names: list[str]) -> dict[str, dict[str, float]]:
+def measure(model: Path, names: list[str], n_windows: int) -> dict[str, dict[str, float]]:
     """Run every contender over every window."""
     reference = TransformerReference(model, np.float32)
     parts: dict[str, list[Comparison]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
-        for i, ids in enumerate(windows(tokenize(model))):
+        for i, ids in enumerate(windows(tokenize(model))[:n_windows]):
             expected = reference.forward(np.asarray(ids))
             for name in names:
                 print(f"window {i}: {name}", file=sys.stderr)
@@ -62,9 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--windows", type=int, choices=range(1, N_WINDOWS + 1), default=N_WINDOWS)
     args = parser.parse_args()
     model = resolve(args.model)
-    results = measure(model, args.only)
+    results = measure(model, args.only, args.windows)
     print(f"{model.name}; yardstick: float32 forward pass of the dequantised weights; peer: {PACKAGE}")
     print(f"{'':18}{'positions':>10}{'perplexity':>12}{'ratio':>9}{'+-':>9}{'mean KL':>11}{'p99 KL':>10}{'top-1':>8}")
     for name, row in results.items():

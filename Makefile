@@ -111,8 +111,8 @@ $(VENV)/builders: pyproject.toml $(VENV)/created
 $(VENV)/installed: $(SOURCES) $(VENV)/builders
 	$(call say,build: compile and install kvtape with $(JOBS) jobs (all output: build/install.log))
 	@mkdir -p build
-	@pip install -v --disable-pip-version-check --no-build-isolation -C build-dir=build/native \
-	  -C cmake.define.KVTAPE_TESTS=ON '.[server,hub]' 2>&1 | tee build/install.log | $(COUNTER) \
+	@pip install -v --disable-pip-version-check --no-build-isolation --config-settings build-dir=build/native \
+	  --config-settings cmake.define.KVTAPE_TESTS=ON '.[server,hub]' 2>&1 | tee build/install.log | $(COUNTER) \
 	  || { grep -A8 -E 'error:|FAILED' build/install.log | head -n 60; tail -n 20 build/install.log; exit 1; }
 	@touch $@
 

@@ -64,14 +64,15 @@ class Words {
   }
 
  private:
-  // Cuts n_bytes from slot `index` on into at most two runs: up to the end of the storage, and from its beginning.
+  // Cuts n_bytes from slot `index` on into at most two runs, none of them empty: up to the end of the storage, and from
+  // its beginning.
   template <class F>
   void each_run(std::uint64_t index, std::size_t n_bytes, F&& f) const noexcept {
     const std::size_t slot_bytes = slot_words_ * kWordBytes;
     const std::size_t slot = index & mask_;
     const std::size_t until_end = (n_slots() - slot) * slot_bytes;
     const std::size_t first = n_bytes < until_end ? n_bytes : until_end;
-    f(slot * slot_words_, 0, first);
+    if (first > 0) f(slot * slot_words_, 0, first);  // an empty record has no address that memcpy may be given
     if (first < n_bytes) f(0, first, n_bytes - first);
   }
 

@@ -54,7 +54,7 @@ void steps_allocate_nothing(std::size_t n_sequences, const ops::SamplingParams& 
   for (std::size_t i = 0; i < n_sequences; ++i) {
     engine::SequenceId id = i % 2 == 0 ? engine.fork(parent) : engine.open();
     if (i % 2 == 1) engine.append(id, prompt, engine::WorkClass::interactive);
-    engine.generate(id, {.sampling = sampling, .max_tokens = 900});
+    (void)engine.generate(id, {.sampling = sampling, .max_tokens = 900, .stop = {}});
   }
   engine::Events events;
   const auto step = [&] { CHECK(engine.step(events)); };

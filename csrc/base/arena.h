@@ -12,8 +12,8 @@ namespace kvtape::base {
 
 class Arena {
  public:
-  static constexpr std::size_t kChunkBytes = std::size_t{64}
-                                             << 20;  // address space; memory is taken where it is touched
+  // Of address space: memory is taken where it is touched.
+  static constexpr std::size_t kChunkBytes = std::size_t{64} << 20;
 
   // n_bytes of zeros, 64-byte aligned.
   [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t n_bytes) {

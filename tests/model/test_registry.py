@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import types
 import zipfile
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_a_damaged_file_is_fetched_again(index):
     assert registry.cached_path(NAME) is None
     path.write_bytes(CONTENT[:-1] + b"x")
     assert registry.pull(NAME).read_bytes() == CONTENT
+
+
+def test_folders_may_vanish_while_we_look(tmp_path):
+    (tmp_path / "wheel").write_bytes(CONTENT)
+    stop = threading.Event()
+
+    def unpack_and_remove() -> None:
+        while not stop.is_set():
+            (tmp_path / "unpack" / "inner").mkdir(parents=True)
+            shutil.rmtree(tmp_path / "unpack")
+
+    pip = threading.Thread(target=unpack_and_remove)
+    pip.start()
+    try:
+        assert {registry._largest_file(tmp_path) for _ in range(3000)} == {len(CONTENT)}
+    finally:
+        stop.set()
+        pip.join()
 
 
 def test_a_wrong_hash_leaves_nothing(index):

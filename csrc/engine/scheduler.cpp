@@ -101,7 +101,7 @@ bool Scheduler::try_prepare(Sequence& sequence, std::int32_t n, std::span<const 
       if (victim == nullptr || loses_before(*other, *victim)) victim = other.get();
     }
     if (victim == nullptr) return false;
-    if (is_idle(*victim)) {
+    if (is_idle(*victim) && !victim->resident_wanted) {  // one that waits to hear that it is resident is built again
       victim->dropped = true;
       ++stats.sequences_dropped;
     } else {

@@ -130,6 +130,20 @@ void test_forks_form_a_group_over_what_they_share() {
   }
 }
 
+void test_one_that_waits_to_be_resident_is_built_again() {
+  Bench bench(4);
+  const auto held = bench.add(9, WorkClass::ingest);
+  bench.compute(*held, 8);
+  const auto waits = bench.add(9, WorkClass::ingest);
+  waits->tokens = held->tokens;
+  waits->resident_wanted = true;
+  bench.cache.drop(*held);
+  held->dropped = true;
+  (void)bench.add(16, WorkClass::background, true);
+  bench.plan();  // the index has all that is missing; then the other one takes it away again
+  CHECK(waits->n_cached == 0 && !waits->dropped && waits->n_wanted() == 8);
+}
+
 void test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes() {
   Bench bench(6);
   const auto idle = bench.add(5, WorkClass::interactive);
@@ -171,6 +185,7 @@ int main() {
   test_interactive_work_leaves_little_to_others();
   test_ingest_leaves_half_to_flash();
   test_forks_form_a_group_over_what_they_share();
+  test_one_that_waits_to_be_resident_is_built_again();
   test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes();
   test_nobody_takes_from_his_betters();
   return test::failures();

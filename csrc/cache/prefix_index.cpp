@@ -45,6 +45,21 @@ std::optional<PrefixIndex::Entry> PrefixIndex::find(Node parent, std::span<const
   return Entry{*node, at(*node).block};
 }
 
+std::optional<PrefixIndex::Match> PrefixIndex::find_longest(Node parent, std::span<const std::int32_t> ids) {
+  if (ids.size() == static_cast<std::size_t>(block_size_)) {
+    if (const auto whole = find(parent, ids)) return Match{whole->node, whole->block, block_size_};
+  }
+  Match best{kRoot, 0, 0};
+  for (Node child = at(parent).first_child; child != kRoot; child = at(child).next_sibling) {
+    const auto differs = std::ranges::mismatch(ids, ids_of(child)).in1;
+    const auto n_equal = static_cast<std::int32_t>(differs - ids.begin());
+    if (n_equal > best.n_equal) best = {child, at(child).block, n_equal};
+  }
+  if (best.n_equal == 0) return std::nullopt;
+  at(best.node).last_used = ++clock_;
+  return best;
+}
+
 PrefixIndex::Entry PrefixIndex::insert(Node parent, std::span<const std::int32_t> ids, std::int32_t block) {
   assert(ids.size() == static_cast<std::size_t>(block_size_));
   const std::uint64_t key = hash(parent, ids);
@@ -61,9 +76,10 @@ PrefixIndex::Entry PrefixIndex::insert(Node parent, std::span<const std::int32_t
     node = unused_.back();
     unused_.pop_back();
   }
-  at(node) = {.parent = parent, .block = block, .hash = key, .last_used = ++clock_};
+  at(node) = {
+      .parent = parent, .next_sibling = at(parent).first_child, .block = block, .hash = key, .last_used = ++clock_};
+  at(parent).first_child = node;
   std::ranges::copy(ids, ids_.begin() + node * block_size_);
-  ++at(parent).n_children;
   by_hash_.emplace(key, node);
   pool_.retain(block);
   ++n_nodes_;
@@ -76,7 +92,7 @@ bool PrefixIndex::try_evict() {
   Node oldest = kRoot;
   for (Node node = 1; node < static_cast<Node>(nodes_.size()); ++node) {
     const NodeData& data = at(node);
-    if (data.parent < 0 || data.n_children > 0 || pool_.ref_count(data.block) > 1) continue;
+    if (data.parent < 0 || data.first_child != kRoot || pool_.ref_count(data.block) > 1) continue;
     if (oldest == kRoot || std::tie(data.frozen, data.last_used) < std::tie(at(oldest).frozen, at(oldest).last_used)) {
       oldest = node;
     }
@@ -85,7 +101,9 @@ bool PrefixIndex::try_evict() {
   NodeData& data = at(oldest);
   const auto [begin, end] = by_hash_.equal_range(data.hash);
   by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == oldest; }));
-  --at(data.parent).n_children;
+  Node* link = &at(data.parent).first_child;
+  while (*link != oldest) link = &at(*link).next_sibling;
+  *link = data.next_sibling;
   pool_.release(data.block);
   data = NodeData{};
   unused_.push_back(oldest);
@@ -107,9 +125,16 @@ void PrefixIndex::check_integrity(std::vector<std::int32_t>& holders) const {
     }
   }
   for (std::size_t node = 0; node < nodes_.size(); ++node) {
-    const bool unused = node > 0 && nodes_[node].parent < 0;
-    if (!unused && nodes_[node].n_children != n_children[node]) {
-      throw std::logic_error("prefix index: node " + std::to_string(node) + " counts wrong children");
+    if (node > 0 && nodes_[node].parent < 0) continue;
+    for (Node child = nodes_[node].first_child; child != kRoot;
+         child = nodes_[static_cast<std::size_t>(child)].next_sibling) {
+      const bool is_own = nodes_[static_cast<std::size_t>(child)].parent == static_cast<Node>(node);
+      if (!is_own || --n_children[node] < 0) {
+        throw std::logic_error("prefix index: node " + std::to_string(node) + " has a wrong list of children");
+      }
+    }
+    if (n_children[node] != 0) {
+      throw std::logic_error("prefix index: node " + std::to_string(node) + " lacks children in its list");
     }
   }
   if (n_used != n_nodes_) throw std::logic_error("prefix index: counts wrong nodes");

@@ -1,6 +1,6 @@
 #pragma once
 // Token prefix to block ids: a tree whose edges are the ids of one whole block, found by hash and always confirmed by
-// comparing the ids. The index is one holder of each of its blocks; a block that nobody else holds can be evicted.
+// comparing the ids. Where no whole block fits, the child that begins alike longest can lend its first positions. The index is one holder of each of its blocks; a block that nobody else holds can be evicted.
 
 #include <cstdint>
 #include <optional>
@@ -22,10 +22,20 @@ class PrefixIndex {
     std::int32_t block;
   };
 
+  struct Match {
+    Node node;
+    std::int32_t block;
+    std::int32_t n_equal;  // ids from the begin on, 1 to block_size
+  };
+
   PrefixIndex(BlockPool& pool, std::int32_t block_size);
 
   // The child of `parent` along `ids` ([block_size]); becomes the most recently used.
   [[nodiscard]] std::optional<Entry> find(Node parent, std::span<const std::int32_t> ids);
+
+  // The child of `parent` whose ids begin with most of `ids` ([1 .. block_size]); becomes the most recently used. Looks at
+  // all children where none has them all: some ns each.
+  [[nodiscard]] std::optional<Match> find_longest(Node parent, std::span<const std::int32_t> ids);
 
   // Puts `block` there and retains it, unless the child exists: then its own block is the answer and stays.
   // A node stays valid while somebody besides the index holds its block.
@@ -43,9 +53,9 @@ class PrefixIndex {
 
  private:
   struct NodeData {
-    Node parent = -1;  // -1: unused
+    Node parent = -1;                                // -1: unused
+    Node first_child = kRoot, next_sibling = kRoot;  // kRoot: none
     std::int32_t block = -1;
-    std::int32_t n_children = 0;
     bool frozen = false;
     std::uint64_t hash = 0;
     std::uint64_t last_used = 0;

@@ -33,13 +33,16 @@ std::optional<std::int32_t> SequenceCache::try_take() {
 void SequenceCache::adopt(Sequence& sequence) {
   // Only at a block's edge, and only where everything before it stands in the index.
   while (sequence.n_cached == static_cast<std::int32_t>(sequence.nodes.size()) * block_size_ &&
-         sequence.n_cached + block_size_ < sequence.n_tokens()) {
-    const auto entry = index_.find(last_node(sequence), block_ids(sequence, sequence.nodes.size()));
-    if (!entry) return;
-    pool_.retain(entry->block);
-    sequence.blocks.push_back(entry->block);
-    sequence.nodes.push_back(entry->node);
-    sequence.n_cached += block_size_;
+         sequence.blocks.size() == sequence.nodes.size() && sequence.n_cached + 1 < sequence.n_tokens()) {
+    const auto n_left = static_cast<std::size_t>(sequence.n_tokens() - 1 - sequence.n_cached);
+    const auto ids = std::span(sequence.tokens).subspan(static_cast<std::size_t>(sequence.n_cached));
+    const auto match =
+        index_.find_longest(last_node(sequence), ids.first(std::min(n_left, static_cast<std::size_t>(block_size_))));
+    if (!match) return;
+    pool_.retain(match->block);
+    sequence.blocks.push_back(match->block);
+    if (match->n_equal == block_size_) sequence.nodes.push_back(match->node);
+    sequence.n_cached += match->n_equal;
     sequence.n_reached = std::max(sequence.n_reached, sequence.n_cached);
   }
 }

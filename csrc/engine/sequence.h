@@ -50,7 +50,8 @@ class SequenceCache {
  public:
   SequenceCache(std::int32_t n_blocks, std::int32_t block_size);
 
-  // Extends n_cached over whole blocks that the prefix index holds already; leaves at least one token to compute.
+  // Extends n_cached over what the prefix index holds already: whole blocks, then the first positions of a block that goes
+  // on differently, which try_prepare copies. Leaves at least one token to compute.
   void adopt(Sequence& sequence);
 
   // What must be so before tokens [n_cached, n_cached + n) are written: the first block is its own, the rest exist.

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -45,6 +46,34 @@ void find_and_insert() {
   const auto again = index.insert(PrefixIndex::kRoot, a, twin);
   CHECK(again.node == first.node && again.block == block);
   CHECK(pool.ref_count(twin) == 1 && index.n_nodes() == 1);
+}
+
+void the_longest_common_begin_is_found() {
+  BlockPool pool(4);
+  PrefixIndex index(pool, 4);
+  const auto insert = [&](PrefixIndex::Node parent, const std::array<std::int32_t, 4>& ids) {
+    const std::int32_t block = *pool.try_allocate();
+    const auto entry = index.insert(parent, ids, block);
+    pool.release(block);
+    return entry;
+  };
+  const auto a = insert(PrefixIndex::kRoot, {1, 2, 3, 4}), b = insert(PrefixIndex::kRoot, {1, 2, 9, 9});
+  const auto c = insert(a.node, {1, 1, 1, 1});
+  const auto longest = [&](PrefixIndex::Node parent, const std::vector<std::int32_t>& ids) {
+    const auto match = index.find_longest(parent, ids);
+    return match ? std::pair(match->block, match->n_equal) : std::pair(-1, 0);
+  };
+  CHECK(longest(PrefixIndex::kRoot, {1, 2, 3, 4}) == std::pair(a.block, 4));
+  CHECK(longest(PrefixIndex::kRoot, {1, 2, 3, 5}) == std::pair(a.block, 3));
+  CHECK(longest(PrefixIndex::kRoot, {1, 2, 9}) == std::pair(b.block, 3));
+  CHECK(longest(PrefixIndex::kRoot, {1}).second == 1);
+  CHECK(longest(PrefixIndex::kRoot, {2, 2, 3, 4}) == std::pair(-1, 0));
+  CHECK(longest(a.node, {1, 1, 5, 5}) == std::pair(c.block, 2));
+  CHECK(longest(b.node, {1, 1, 5, 5}) == std::pair(-1, 0));
+  (void)index.find_longest(PrefixIndex::kRoot, std::vector<std::int32_t>{1, 2, 3});  // a is used: b is the oldest leaf
+  (void)index.find_longest(a.node, std::vector<std::int32_t>{1});
+  CHECK(index.try_evict());
+  CHECK(longest(PrefixIndex::kRoot, {1, 2, 9, 9}) == std::pair(a.block, 2));
 }
 
 void eviction_takes_the_oldest_free_leaf() {
@@ -112,6 +141,14 @@ void random_programs() {
           const auto known = model.find(prefix);
           const auto found = index.find(node, ids);
           CHECK(found.has_value() == (known != model.end()));
+          const auto longest = index.find_longest(node, ids);
+          std::int32_t n_equal = 0;  // with the best of the model's prefixes of that length
+          for (const auto& [other, id] : model) {
+            if (other.size() != prefix.size()) continue;
+            const auto n = std::ranges::mismatch(other, prefix).in1 - other.begin();
+            n_equal = std::max(n_equal, static_cast<std::int32_t>(n - static_cast<std::ptrdiff_t>(b * kBlockSize)));
+          }
+          CHECK((longest ? longest->n_equal : 0) == std::max(n_equal, 0));
           if (found) {
             CHECK(found->block == known->second);
             node = found->node;
@@ -153,6 +190,7 @@ void nodes_are_used_again() {
 
 int main() {
   find_and_insert();
+  the_longest_common_begin_is_found();
   eviction_takes_the_oldest_free_leaf();
   random_programs();
   nodes_are_used_again();

@@ -307,6 +307,9 @@ void test_usage_counts_what_was_computed() {
   const SequenceId warm = engine.open();
   engine.append(warm, prompt, WorkClass::interactive);
   CHECK(cached_of(warm) == 8);  // two whole blocks from the index
+  const SequenceId differs = engine.open();
+  engine.append(differs, Tokens{3, 3, 3, 3, 3, 3, 9, 3, 3, 3}, WorkClass::interactive);
+  CHECK(cached_of(differs) == 6);  // one whole block, and half of the next
   engine.append(warm, Tokens{5, 6, 7}, WorkClass::interactive);
   CHECK(cached_of(warm) == 10);  // 11 held, the last of them without KV; 4 computed
   const SequenceId twin = engine.fork(warm);

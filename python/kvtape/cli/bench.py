@@ -93,22 +93,38 @@ def measure(
     engine: Engine, prompts: list[int], depths: list[int], batches: list[int], n_rounds: int, max_seconds: float
 ) -> list[Result]:
     """Run all jobs in turn, round by round, so that a machine that slows down slows all of them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     draw = random.Random(0)
     jobs: list[tuple[Result, Callable[[], float]]] = []
-    for n in prompts:
-        jobs.append((Result("prefill", n, 0, 1, []), partial(_prefill, engine, draw, n)))
-    for depth in depths:
-        for batch in batches:
-            held = [_hold(engine, _ids(engine, draw, depth)) for _ in range(batch)]
-            jobs.append((Result("decode", DECODE_TOKENS * batch, depth, batch, []), partial(_decode, held, draw)))
-    for _, job in jobs:
-        job()  # warms up
-    deadline = time.perf_counter() + max_seconds
-    for i in range(n_rounds):
-        if i >= MIN_ROUNDS and time.perf_counter() > deadline:
-            break
-        for result, job in jobs:
-            result.seconds.append(job())
+    console = Console(stderr=True)
+    # Drawn between jobs, never inside one: a bar that draws itself takes time from what is measured.
+    with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=(len(prompts) + len(depths) * len(batches)) * (2 + n_rounds))
+
+        def say(what: str, n_done: int) -> None:
+            bar.update(task, description=what, advance=n_done)
+            bar.refresh()
+
+        for n in prompts:
+            jobs.append((Result("prefill", n, 0, 1, []), partial(_prefill, engine, draw, n)))
+        say("reading contexts", len(prompts))
+        for depth in depths:
+            for batch in batches:
+                held = [_hold(engine, _ids(engine, draw, depth)) for _ in range(batch)]
+                jobs.append((Result("decode", DECODE_TOKENS * batch, depth, batch, []), partial(_decode, held, draw)))
+                say("reading contexts", 1)
+        for _, job in jobs:
+            job()
+            say("warming up", 1)
+        deadline = time.perf_counter() + max_seconds
+        for i in range(n_rounds):
+            if i >= MIN_ROUNDS and time.perf_counter() > deadline:
+                break
+            for result, job in jobs:
+                result.seconds.append(job())
+                say(f"round {i + 1} of {n_rounds}", 1)
     return [result for result, _ in jobs]
 
 

@@ -2,7 +2,8 @@
 multipliers, both measured beside the contenders by `bench_limits` (bench/limits).
 
 A step reads every weight once and the KV of each context once, shared ones once for all. The linear layers' products
-are of 8-bit integers, those of attention of float32. Where both are needed the longer one counts.
+are of 8-bit integers, or of 4-bit and 8-bit ones, those of attention of float32. Where both are needed the longer one
+counts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class ModelShape:
     head_bytes: int
     layer_weights: int  # products a token
     head_weights: int  # products a token whose logits are wanted
+    weight_bits: int  # 4 where most weights of the layers have no more, else 8
     kv_elements: int  # K and V of one position, all layers
     attention_products: int  # of one token with one position: q.k and p.v, all heads and layers
 
@@ -47,6 +49,7 @@ class ModelShape:
         tensors = {tensor.name: tensor for tensor in reader.tensors if len(tensor.shape) == 2}
         head = tensors.get("output.weight", tensors["token_embd.weight"])
         layers = [tensor for name, tensor in tensors.items() if name.startswith("blk.")]
+        n_4_bit = sum(int(tensor.n_elements) for tensor in layers if tensor.tensor_type.name.startswith("Q4"))
         n_layers, n_heads = key("block_count"), key("attention.head_count")
         n_kv_heads = key("attention.head_count_kv", n_heads)
         head_dim = key("attention.key_length", key("embedding_length") // n_heads)
@@ -55,6 +58,7 @@ class ModelShape:
             head_bytes=int(head.n_bytes),
             layer_weights=sum(int(tensor.n_elements) for tensor in layers),
             head_weights=int(head.n_elements),
+            weight_bits=4 if 2 * n_4_bit > sum(int(tensor.n_elements) for tensor in layers) else 8,
             kv_elements=n_layers * n_kv_heads * head_dim * 2,
             attention_products=n_layers * n_heads * head_dim * 2,
         )
@@ -69,6 +73,7 @@ class Cost:
     prefix_bytes: int  # of these, the KV of contexts that sequences share
     int_products: int
     float_products: int
+    weight_bits: int
 
     @classmethod
     def of(cls, workload: Workload, shape: ModelShape) -> Self:
@@ -85,6 +90,7 @@ class Cost:
             prefix_bytes=int(prefix) if workload.shared else 0,
             int_products=rows * shape.layer_weights + n * steps * shape.head_weights,
             float_products=int(positions * shape.attention_products),
+            weight_bits=shape.weight_bits,
         )
 
 
@@ -105,7 +111,8 @@ class Limit:
     def run(self, cost: Cost) -> float:
         """Return the seconds that `cost` takes at least."""
         read = self._seconds(f"read {cost.step_bytes} {cost.n_steps}")
-        return max(read, self._seconds(f"int8 {cost.int_products}") + self._seconds(f"fma {cost.float_products}"))
+        multiply = self._seconds(f"int{cost.weight_bits} {cost.int_products}")
+        return max(read, multiply + self._seconds(f"fma {cost.float_products}"))
 
     def _seconds(self, command: str) -> float:
         assert self._process.stdin is not None

@@ -37,7 +37,7 @@ def test_shape_of_a_model(tmp_path: Path) -> None:
 
 
 def test_cost_counts_a_shared_prefix_once() -> None:
-    shape = ModelShape(1000, 100, 2000, 200, kv_elements=10, attention_products=7)
+    shape = ModelShape(1000, 100, 2000, 200, 4, kv_elements=10, attention_products=7)
     alone = Cost.of(Workload("a", 100, n_sequences=4), shape)
     together = Cost.of(Workload("b", 100, n_sequences=4, shared=True), shape)
     assert alone.step_bytes - together.step_bytes == 3 * 100 * 10 * 2
@@ -46,7 +46,7 @@ def test_cost_counts_a_shared_prefix_once() -> None:
 
 
 def test_cost_of_reading_and_generating() -> None:
-    shape = ModelShape(1000, 100, 2000, 200, kv_elements=10, attention_products=7)
+    shape = ModelShape(1000, 100, 2000, 200, 4, kv_elements=10, attention_products=7)
     cost = Cost.of(Workload("a", 0, n_tail=8, n_tokens=3), shape)
     assert cost.n_steps == 3
     assert cost.int_products == 10 * 2000 + 3 * 200

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/attention/attend.h"
 #include "kernels/numerics.h"
@@ -19,6 +20,8 @@ namespace {
 // Up to kFewRows rows are bound by memory. They take 32 positions or elements at a time, to have chains enough.
 constexpr std::size_t kFewRows = 3;
 constexpr std::size_t kChunk = 32;
+
+constexpr std::size_t kExpsAtOnce = 4;  // vectors
 
 // A loop over a block's rows or vectors. Unrolled early, or GCC keeps the arrays of accumulators in memory.
 #define KVTAPE_EACH(i, n) _Pragma("GCC unroll 16") for (std::size_t i = 0; i < (n); ++i)
@@ -36,8 +39,8 @@ template <class Lanes, std::size_t kRows>
 struct Block {  // rows that see something of one partition
   static constexpr std::size_t kSlots = (kRows + 15) / 16 * 16;
   std::size_t n_rows = 0;
-  std::size_t row[kRows];  // index into the caller's rows
-  const float* q[kRows];   // [head_dim] each
+  std::size_t row[kRows];                   // index into the caller's rows
+  alignas(64) float q[kRows][kMaxHeadDim];  // a copy: rows a constant apart need one register, not kRows
   std::size_t first_visible[kRows], n_visible[kRows];
   std::size_t begin = kPartitionLen, end = 0;                // what any row sees
   std::size_t common_begin = 0, common_end = kPartitionLen;  // what all rows see; empty from common_begin on if nothing
@@ -99,7 +102,7 @@ inline void multiply_add(typename L::Vec (&acc)[R][C], const float* const (&a)[R
     typename L::Vec columns[C];
     KVTAPE_EACH(c, C) columns[c] = L::load(b + L::kWidth * c);
     KVTAPE_EACH(r, R) {
-      const typename L::Vec row = L::all(a[r][i]);
+      const typename L::Scalar row = L::scalar(a[r] + i);
       KVTAPE_EACH(c, C) acc[r][c] = L::fma(row, columns[c], acc[r][c]);
     }
   }
@@ -141,36 +144,49 @@ inline void score_chunk(B& block, const Tiles<Kv>& tiles, float scale, std::size
   KVTAPE_EACH(r, R) KVTAPE_EACH(c, C) L::store(block.p[r] + j + L::kWidth * c, L::mul(acc[r][c], L::all(scale)));
 }
 
-// Scores to exponentials, with their maximum and sum. Unseen scores beside seen ones become -inf, so they add +0 to the
-// lanes.
-template <class L>
-inline void softmax_row(float* p, std::size_t first_visible, std::size_t n_visible, float* m_out,
-                        float* l_out) noexcept {
+// kVecs vectors of p from s to exp_f32(s - m), and their sum.
+template <class L, std::size_t kVecs, std::size_t kSums>
+inline void add_exps(float* p, typename L::Vec m, typename L::Vec (&sums)[kSums]) noexcept {
+  typename L::Vec e[kVecs];
+  KVTAPE_EACH(i, kVecs) e[i] = L::sub(L::load(p + L::kWidth * i), m);
+  L::exp(e);
+  KVTAPE_EACH(i, kVecs) {
+    sums[i % kSums] = L::add(sums[i % kSums], e[i]);
+    L::store(p + L::kWidth * i, e[i]);
+  }
+}
+
+// Scores to exponentials, with their maximum and sum, in two passes over the rows: what ends a row's pass, across lanes, is
+// a chain that the next row's pass can hide. Unseen scores beside seen ones become -inf, so they add +0 to the lanes.
+template <class L, class B>
+inline void softmax(B& block) noexcept {
   using Vec = typename L::Vec;
   constexpr std::size_t W = L::kWidth;
-  const std::size_t begin = first_visible / kReduceLanes * kReduceLanes;
-  const std::size_t end = (n_visible + kReduceLanes - 1) / kReduceLanes * kReduceLanes;
+  const auto begin = [&](std::size_t r) { return block.first_visible[r] / kReduceLanes * kReduceLanes; };
+  const auto end = [&](std::size_t r) { return (block.n_visible[r] + kReduceLanes - 1) / kReduceLanes * kReduceLanes; };
   const Vec lowest = L::all(-__builtin_inff());
-  for (std::size_t j = begin; j < first_visible; j += W) {
-    L::store(p + j, L::first(first_visible - j, lowest, L::load(p + j)));
-  }
-  for (std::size_t j = end - kReduceLanes; j < end; j += W) {
-    L::store(p + j, L::first(n_visible <= j ? 0 : n_visible - j, L::load(p + j), lowest));
-  }
-  Vec most = lowest;
-  for (std::size_t j = begin; j < end; j += W) most = L::max(L::load(p + j), most);
-  const float m = L::largest(most) + 0.0f;
-  Vec sums[kReduceLanes / W];
-  KVTAPE_EACH(i, kReduceLanes / W) sums[i] = L::zero();
-  for (std::size_t j = begin; j < end; j += kReduceLanes) {
-    KVTAPE_EACH(i, kReduceLanes / W) {
-      const Vec e = L::exp(L::sub(L::load(p + j + W * i), L::all(m)));
-      sums[i] = L::add(sums[i], e);
-      L::store(p + j + W * i, e);
+  for (std::size_t r = 0; r < block.n_rows; ++r) {
+    float* p = block.p[r];
+    const std::size_t first_visible = block.first_visible[r], n_visible = block.n_visible[r];
+    for (std::size_t j = begin(r); j < first_visible; j += W) {
+      L::store(p + j, L::first(first_visible - j, lowest, L::load(p + j)));
     }
+    for (std::size_t j = n_visible / kReduceLanes * kReduceLanes; j < end(r); j += W) {
+      L::store(p + j, L::first(n_visible <= j ? 0 : n_visible - j, L::load(p + j), lowest));
+    }
+    Vec most = lowest;
+    for (std::size_t j = begin(r); j < end(r); j += W) most = L::max(L::load(p + j), most);
+    block.m[r] = L::largest(most) + 0.0f;
   }
-  *m_out = m;
-  *l_out = L::reduce(sums);
+  for (std::size_t r = 0; r < block.n_rows; ++r) {
+    const Vec m = L::all(block.m[r]);
+    Vec sums[kReduceLanes / W];
+    KVTAPE_EACH(i, kReduceLanes / W) sums[i] = L::zero();
+    std::size_t j = begin(r);
+    for (; j + kExpsAtOnce * W <= end(r); j += kExpsAtOnce * W) add_exps<L, kExpsAtOnce>(block.p[r] + j, m, sums);
+    for (; j < end(r); j += kReduceLanes) add_exps<L, kReduceLanes / W>(block.p[r] + j, m, sums);
+    block.l[r] = L::reduce(sums);
+  }
 }
 
 // Folds m and l of the block's rows into the state, and leaves what value_chunk needs to fold o.
@@ -184,11 +200,12 @@ inline void fold_sums(B& block, const AttentionState& state) noexcept {
   }
   for (std::size_t i = 0; i < block.n_rows; i += L::kWidth) {
     const Vec m_a = L::load(m_state + i), m_b = L::load(block.m + i), m = L::max(m_b, m_a);
-    const Vec x = L::exp(L::sub(m_a, m)), y = L::exp(L::sub(m_b, m));
-    L::store(block.keep + i, x);
-    L::store(block.add + i, y);
+    Vec e[2] = {L::sub(m_a, m), L::sub(m_b, m)};
+    L::exp(e);
+    L::store(block.keep + i, e[0]);
+    L::store(block.add + i, e[1]);
     L::store(m_state + i, m);
-    L::store(l_new + i, L::fma(L::load(block.l + i), y, L::mul(L::load(l_state + i), x)));
+    L::store(l_new + i, L::fma(L::load(block.l + i), e[1], L::mul(L::load(l_state + i), e[0])));
   }
   for (std::size_t r = 0; r < block.n_rows; ++r) {
     const bool empty = block.was_empty[r] = l_state[r] == 0.0f;
@@ -267,9 +284,7 @@ template <class L, class Tail, class Kv, std::size_t R, std::size_t kManyVectors
   for (std::size_t j = block.begin / kWide * kWide; j < block.end; j += kWide) {
     score_chunk<L, Kv, R, C>(block, tiles, scale, j);
   }
-  for (std::size_t r = 0; r < R; ++r) {
-    softmax_row<L>(block.p[r], block.first_visible[r], block.n_visible[r], block.m + r, block.l + r);
-  }
+  softmax<L>(block);
   fold_sums<L>(block, state);
   for (std::size_t d = 0; d < tiles.head_dim;) {
     if constexpr (Kv::kScaled) {
@@ -318,7 +333,9 @@ void attend_blocks(const AttendArgs& args) noexcept {
         const auto n = static_cast<std::size_t>(n_visible[r]);
         if (first == n) continue;
         block.row[block.n_rows] = r;
-        block.q[block.n_rows] = args.q[r];
+        for (std::size_t d = 0; d < args.head_dim; d += Tail::kWidth) {
+          Tail::store(block.q[block.n_rows] + d, Tail::load(args.q[r] + d));
+        }
         block.first_visible[block.n_rows] = first;
         block.n_visible[block.n_rows++] = n;
         if (first < block.begin) block.begin = first;

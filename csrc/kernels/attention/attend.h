@@ -30,7 +30,8 @@ struct AttendArgs {
   std::size_t n_rows, head_dim, block_size;
   float scale;
   std::size_t n_partitions;
-  const std::byte* const* k_tiles;  // [n_partitions * kPartitionLen / block_size]; null where no row sees it
+  // [n_partitions * kPartitionLen / block_size]; may be null before the first and behind the last that any row sees
+  const std::byte* const* k_tiles;
   const std::byte* const* v_tiles;  // the same
   const std::int32_t* n_visible;    // [n_partitions, n_rows], each 0 .. kPartitionLen
   AttentionState state;             // in and out

@@ -25,7 +25,7 @@ COUNTER = awk -v tty=$$([ -t 2 ] && echo 1 || echo 0) '/\[[0-9]+\/[0-9]+\] /{n++
             if (tty) printf "\r\033[K%s", line; else if (n % 10 == 0) print line; fflush()} END{if (tty && n) print ""}'
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test native-test lint format sanitize package bench docs build model clean
+.PHONY: help demo test native-test test-neon lint format sanitize package bench docs build model clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,15 @@ test: $(VENV)/tools $(VENV)/installed model native-test  ## native tests, then p
 native-test: $(VENV)/installed
 	$(call say,ctest: native tests)
 	ctest --test-dir build/native --output-on-failure
+
+test-neon: $(VENV)/builders  ## native tests built for 64-bit ARM, the NEON kernels among them, run by qemu-user
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64; do \
+	  command -v $$tool >/dev/null || { echo "make test-neon needs $$tool; on Debian: apt install g++-aarch64-linux-gnu qemu-user"; exit 1; }; \
+	done
+	$(call say,aarch64: build and run the native tests under qemu-user)
+	cmake --preset aarch64 --log-level=WARNING
+	cmake --build --preset aarch64
+	ctest --preset aarch64 -j $(JOBS)
 
 lint: $(VENV)/tools  ## ruff, mypy, import-linter, clang-format: checks only
 	$(call say,lint: ruff)

@@ -1,5 +1,14 @@
 #include "base/cpu_features.h"
 
+#include <cstddef>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace kvtape::base {
 
 const CpuFeatures& cpu_features() noexcept {
@@ -13,6 +22,13 @@ const CpuFeatures& cpu_features() noexcept {
     found.avx512_vnni = found.avx2_fma_f16c && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__) && defined(__linux__)
+    found.neon_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__aarch64__) && defined(__APPLE__)
+    int supported = 0;
+    std::size_t size = sizeof supported;
+    found.neon_dotprod =
+        sysctlbyname("hw.optional.arm.FEAT_DotProd", &supported, &size, nullptr, 0) == 0 && supported != 0;
 #endif
     return found;
   }();

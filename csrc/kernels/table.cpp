@@ -41,7 +41,9 @@ namespace {
 // clang-format on
 
 constexpr KernelTable kRef = KVTAPE_TABLE(ref);
-#if defined(KVTAPE_HAVE_AVX512)  // an x86-64 build has both
+#if defined(KVTAPE_HAVE_NEON)
+constexpr KernelTable kNeon = KVTAPE_TABLE(neon);
+#elif defined(KVTAPE_HAVE_AVX512)  // an x86-64 build has both
 constexpr KernelTable kAvx2 = KVTAPE_TABLE(avx2);
 constexpr KernelTable kAvx512 = [] {
   KernelTable table = kAvx2;  // what has no line below has no avx512 file
@@ -66,7 +68,10 @@ constexpr KernelTable kAvx512 = [] {
 }  // namespace
 
 std::span<const KernelTable* const> available() noexcept {
-#if defined(KVTAPE_HAVE_AVX512)
+#if defined(KVTAPE_HAVE_NEON)
+  static const KernelTable* const all[] = {&kNeon, &kRef};
+  return std::span(all).subspan(base::cpu_features().neon_dotprod ? 0 : 1);
+#elif defined(KVTAPE_HAVE_AVX512)
   static const KernelTable* const all[] = {&kAvx512, &kAvx2, &kRef};
   const base::CpuFeatures& cpu = base::cpu_features();
   return std::span(all).subspan(cpu.avx512_vnni ? 0 : cpu.avx2_fma_f16c ? 1 : 2);

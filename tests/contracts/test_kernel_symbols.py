@@ -7,6 +7,7 @@ name that everybody shares; the linker may hand it to callers on machines that c
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -16,15 +17,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 IN_CI = os.environ.get("CI") == "true"
-KERNELS = sorted(path for isa in ("avx2", "avx512") for path in (ROOT / "csrc/kernels").glob(f"*/*_{isa}.cpp"))
+ON_ARM = platform.machine() in ("aarch64", "arm64")
+NATIVE = ("native", "release", "dev")  # builds for this machine; sanitizers would add symbols of their own
 
 
-def newest_objects() -> Path | None:
-    """Return the folder of the kernels' objects in the last build; sanitizers would add symbols of their own."""
-    found = [
-        ROOT / "build" / name / "CMakeFiles/kvtape_kernels.dir/csrc/kernels" for name in ("native", "release", "dev")
-    ]
+def newest_objects(builds: tuple[str, ...]) -> Path | None:
+    """Return the folder of the kernels' objects in the newest of these builds."""
+    found = [ROOT / "build" / name / "CMakeFiles/kvtape_kernels.dir/csrc/kernels" for name in builds]
     return max((path for path in found if path.is_dir()), key=lambda path: path.stat().st_mtime, default=None)
+
+
+BUILDS = {"neon": NATIVE} if ON_ARM else {"avx2": NATIVE, "avx512": NATIVE}
+if not ON_ARM and newest_objects(("aarch64",)) is not None:  # once `make test-neon` has run
+    BUILDS["neon"] = ("aarch64",)
+KERNELS = sorted(path for isa in BUILDS for path in (ROOT / "csrc/kernels").glob(f"*/*_{isa}.cpp"))
 
 
 def foreign_symbols(listing: str, isa: str) -> list[str]:
@@ -42,7 +48,8 @@ def test_a_weak_symbol_is_noticed() -> None:
 
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_object_defines_only_its_own(source: Path) -> None:
-    objects = newest_objects()
+    isa = source.stem.rsplit("_", 1)[1]
+    objects = newest_objects(BUILDS[isa])
     nm = shutil.which("nm")
     if objects is None or nm is None:
         (pytest.fail if IN_CI else pytest.skip)("needs nm and a build tree: make build")
@@ -52,4 +59,4 @@ def test_object_defines_only_its_own(source: Path) -> None:
         [nm, "--demangle", "--defined-only", "--extern-only", str(built)], check=True, capture_output=True, text=True
     ).stdout
     assert listing, f"{built} defines nothing"
-    assert foreign_symbols(listing, source.stem.rsplit("_", 1)[1]) == []
+    assert foreign_symbols(listing, isa) == []

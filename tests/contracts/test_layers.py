@@ -54,7 +54,7 @@ def test_includes_only_what_lies_below(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted(path for isa in ("avx2", "avx512") for path in CSRC.glob(f"kernels/*/*_{isa}.cpp")),
+    sorted(path for isa in ("avx2", "avx512", "neon") for path in CSRC.glob(f"kernels/*/*_{isa}.cpp")),
     ids=lambda path: str(path.relative_to(CSRC)),
 )
 def test_fast_kernels_include_no_cpp_library(path: Path) -> None:

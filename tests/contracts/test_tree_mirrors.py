@@ -48,6 +48,7 @@ TESTED_BY = {
     "csrc/kernels/attention/kv_tile.h": "tests/kernels/attention/test_write_kv.py",
     "csrc/kernels/attention/lanes_avx2.h": "tests/kernels/attention/test_attend.py",
     "csrc/kernels/attention/lanes_avx512.h": "tests/kernels/attention/test_attend.py",
+    "csrc/kernels/attention/lanes_neon.h": "tests/native/kernels/test_every_isa_attention.cpp",
     "csrc/kernels/table.h": "tests/ops/test_table.py",
     "csrc/ring/indices.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",

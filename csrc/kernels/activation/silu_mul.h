@@ -9,5 +9,6 @@ namespace kvtape::kernels {
 using SiluMul = void(const float* gate, const float* up, float* y, std::size_t n) noexcept;
 namespace ref { SiluMul silu_mul; }
 namespace avx2 { SiluMul silu_mul; }
+namespace neon { SiluMul silu_mul; }
 
 }  // namespace kvtape::kernels

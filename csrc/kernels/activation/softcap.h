@@ -9,5 +9,6 @@ namespace kvtape::kernels {
 using Softcap = void(float* x, std::size_t n, float cap) noexcept;
 namespace ref { Softcap softcap; }
 namespace avx2 { Softcap softcap; }
+namespace neon { Softcap softcap; }
 
 }  // namespace kvtape::kernels

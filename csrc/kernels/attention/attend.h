@@ -44,5 +44,6 @@ using Attend = void(const AttendArgs&) noexcept;
 namespace ref { Attend attend_f16, attend_q8_0; }
 namespace avx2 { Attend attend_f16, attend_q8_0; }
 namespace avx512 { Attend attend_f16, attend_q8_0; }
+namespace neon { Attend attend_f16, attend_q8_0; }
 
 }  // namespace kvtape::kernels

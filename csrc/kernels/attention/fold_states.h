@@ -21,5 +21,6 @@ using FoldStates = void(const AttentionState& into, const AttentionState& from, 
 
 namespace ref { FoldStates fold_states; }
 namespace avx2 { FoldStates fold_states; }
+namespace neon { FoldStates fold_states; }
 
 }  // namespace kvtape::kernels

@@ -25,5 +25,6 @@ using WriteKv = void(const WriteKvArgs&) noexcept;
 
 namespace ref { WriteKv write_kv_f16, write_kv_q8_0; }
 namespace avx2 { WriteKv write_kv_f16, write_kv_q8_0; }
+namespace neon { WriteKv write_kv_f16, write_kv_q8_0; }
 
 }  // namespace kvtape::kernels

@@ -70,5 +70,10 @@ MatmulQuantized matmul_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0, matmul_q5_1;
 MatmulQuantized matmul_q4_k, matmul_q5_k, matmul_q6_k;
 MatmulFloat matmul_f32, matmul_f16, matmul_bf16;
 }  // namespace avx512
+namespace neon {
+MatmulQuantized matmul_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0, matmul_q5_1;
+MatmulQuantized matmul_q4_k, matmul_q5_k, matmul_q6_k;
+MatmulFloat matmul_f32, matmul_f16, matmul_bf16;
+}  // namespace neon
 
 }  // namespace kvtape::kernels

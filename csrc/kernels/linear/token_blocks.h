@@ -2,8 +2,6 @@
 // How the fast products walk tokens and memory: a tile (15 KB for Q4_1 at 1536 columns) stays in L1 or L2 while blocks
 // of tokens stream past it. Included by files of one instruction set; internal linkage, as in numerics.h.
 
-#include <immintrin.h>
-
 #include <cstddef>
 
 namespace kvtape::kernels {
@@ -21,7 +19,7 @@ static inline size_t tokens_of_pass(size_t left, size_t most) {
 // tokens 27 and 41, 12 tokens 25 and 39. Tried: 512 bytes to 16 KiB; less than 4 KiB and into L1 is worse. One token in
 // the engine, where each task starts cold: 1.02 to 1.05 times as fast with it.
 static inline void prefetch_ahead(const std::byte* w, size_t n_bytes) {
-  for (size_t i = 0; i < n_bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(w) + 8192 + i, _MM_HINT_T1);
+  for (size_t i = 0; i < n_bytes; i += 64) __builtin_prefetch(w + 8192 + i, 0, 2);
 }
 
 }  // namespace kvtape::kernels

@@ -12,5 +12,6 @@ using RmsNorm = void(const float* x, const float* weight, float* y, std::size_t 
                      float eps) noexcept;
 namespace ref { RmsNorm rms_norm; }
 namespace avx2 { RmsNorm rms_norm; }
+namespace neon { RmsNorm rms_norm; }
 
 }  // namespace kvtape::kernels

@@ -22,5 +22,6 @@ struct RopeArgs {
 using Rope = void(const RopeArgs&) noexcept;
 namespace ref { Rope rope_pairs, rope_halves; }
 namespace avx2 { Rope rope_pairs, rope_halves; }
+namespace neon { Rope rope_pairs, rope_halves; }
 
 }  // namespace kvtape::kernels

@@ -15,5 +15,6 @@ using ExpWeights = void(const float* x, std::size_t n, float m, float s, float* 
 
 namespace ref { ExpWeights exp_weights; }
 namespace avx2 { ExpWeights exp_weights; }
+namespace neon { ExpWeights exp_weights; }
 
 }  // namespace kvtape::kernels

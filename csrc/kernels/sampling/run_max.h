@@ -13,5 +13,6 @@ using RunMax = void(const float* x, std::size_t n, float* y) noexcept;
 
 namespace ref { RunMax run_max; }
 namespace avx2 { RunMax run_max; }
+namespace neon { RunMax run_max; }
 
 }  // namespace kvtape::kernels

@@ -11,5 +11,6 @@ using SelectAtLeast = std::size_t(const float* x, std::size_t n, float least, st
 
 namespace ref { SelectAtLeast select_at_least; }
 namespace avx2 { SelectAtLeast select_at_least; }
+namespace neon { SelectAtLeast select_at_least; }
 
 }  // namespace kvtape::kernels

@@ -118,6 +118,7 @@ void Engine::append(SequenceId id, std::span<const std::int32_t> tokens, WorkCla
 }
 
 GenerationId Engine::generate(SequenceId id, GenerationParams params) {
+  ops::check(params.sampling, static_cast<std::size_t>(runner_->vocab_size()));  // a step must not be the first to see
   GenerationId generation_id;
   {
     const auto lock = enter();

@@ -29,9 +29,9 @@ class Engine {
   SequenceId fork(SequenceId id);  // overloaded, too
   void append(SequenceId id, std::span<const std::int32_t> tokens, WorkClass work);
   // context_overflow; invalid_argument; busy while it generates
-  GenerationId generate(SequenceId id,
-                        GenerationParams params);  // invalid_argument where empty; busy; context_overflow where full
-  void cancel(GenerationId id);                    // no error where it has ended
+  GenerationId generate(SequenceId id, GenerationParams params);
+  // invalid_argument where empty, or for what ops::check refuses; busy; context_overflow where full
+  void cancel(GenerationId id);                         // no error where it has ended
   void truncate(SequenceId id, std::int32_t n_tokens);  // invalid_argument; busy
   void close(SequenceId id);                            // cancels what it generates
   void freeze(SequenceId id, std::int32_t n_tokens);    // its first tokens are evicted last

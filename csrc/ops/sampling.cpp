@@ -88,30 +88,24 @@ Ids best(const kernels::KernelTable& table, std::span<const float> logits, std::
   return {ids, end};
 }
 
-// The logit of a token that a caller named.
-float& at(std::span<float> logits, std::int32_t token, const char* where) {
-  if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
+void check_token(std::int32_t token, std::size_t vocab_size, const char* where) {
+  if (token < 0 || static_cast<std::size_t>(token) >= vocab_size) {
     refuse(std::string(where) + " has token " + std::to_string(token) + " of a vocabulary of " +
-           std::to_string(logits.size()));
+           std::to_string(vocab_size));
   }
-  return logits[static_cast<std::size_t>(token)];
 }
 
-void check(std::span<const float> logits, const SamplingParams& params, const SamplingContext& context) {
-  if (logits.empty()) refuse("no logits");
-  if (!(params.temperature >= 0.0f)) {
-    refuse("temperature is " + std::to_string(params.temperature) + ", wanted at least 0");
-  }
-  const std::size_t n_words = (logits.size() + 63) / 64;
+void check_context(std::size_t vocab_size, const SamplingContext& context) {
+  const std::size_t n_words = (vocab_size + 63) / 64;
   if (!context.mask.empty() && context.mask.size() != n_words) {
     refuse("the mask has " + std::to_string(context.mask.size()) + " words, wanted " + std::to_string(n_words));
   }
+  for (const std::int32_t token : context.recent) check_token(token, vocab_size, "recent");
 }
 
 void penalise(std::span<float> logits, const SamplingParams& params, std::span<const std::int32_t> recent,
               std::span<std::uint32_t> counts) {
   if (params.repeat_last_n != 0 && params.repeat_last_n < recent.size()) recent = recent.last(params.repeat_last_n);
-  for (const std::int32_t token : recent) (void)at(logits, token, "recent");  // before counts are touched
   for (const std::int32_t token : recent) ++counts[static_cast<std::size_t>(token)];
   for (const std::int32_t token : recent) {
     std::uint32_t& n = counts[static_cast<std::size_t>(token)];
@@ -141,7 +135,7 @@ std::span<const float> adjusted(std::span<const float> logits, const SamplingPar
   if (params.logit_bias.empty() && !(penalties && !context.recent.empty()) && context.mask.empty()) return logits;
   const std::span<float> copy(buffers.logits.data(), logits.size());
   std::copy(logits.begin(), logits.end(), copy.begin());
-  for (const LogitBias& entry : params.logit_bias) at(copy, entry.token, "logit_bias") += entry.bias;
+  for (const LogitBias& entry : params.logit_bias) copy[static_cast<std::size_t>(entry.token)] += entry.bias;
   if (penalties) penalise(copy, params, context.recent, buffers.counts);
   apply_mask(copy, context.mask);
   return copy;
@@ -272,10 +266,19 @@ float gap(const kernels::KernelTable& table, std::span<const float> logits, Buff
 
 }  // namespace
 
+void check(const SamplingParams& params, std::size_t vocab_size) {
+  if (!(params.temperature >= 0.0f)) {
+    refuse("temperature is " + std::to_string(params.temperature) + ", wanted at least 0");
+  }
+  for (const LogitBias& entry : params.logit_bias) check_token(entry.token, vocab_size, "logit_bias");
+}
+
 std::optional<SampleResult> sample(const kernels::KernelTable& table, std::span<const float> logits,
                                    const SamplingParams& params, const SamplingContext& context,
                                    SamplingScratch& scratch) {
-  check(logits, params, context);
+  if (logits.empty()) refuse("no logits");
+  check(params, logits.size());
+  check_context(logits.size(), context);
   Buffers& buffers = scratch.buffers();
   buffers.reserve(logits.size());
 

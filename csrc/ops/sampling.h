@@ -85,9 +85,12 @@ class SamplingScratch {
   std::unique_ptr<Buffers> buffers_;
 };
 
+// What no token can be drawn with, said before the first is.
+// Throws Error{invalid_argument} for a token id outside the vocabulary, or a temperature that is negative or NaN.
+void check(const SamplingParams& params, std::size_t vocab_size);
+
 // Chooses a token from logits: [vocab_size]. Nothing where no token can be drawn.
-// Throws Error{invalid_argument} for an empty row, a token id outside the vocabulary, a mask of the wrong length, or a
-// temperature that is negative or NaN.
+// Throws as check(), and for an empty row, a recent token outside the vocabulary, or a mask of the wrong length.
 [[nodiscard]] std::optional<SampleResult> sample(const kernels::KernelTable& table, std::span<const float> logits,
                                                  const SamplingParams& params, const SamplingContext& context,
                                                  SamplingScratch& scratch);

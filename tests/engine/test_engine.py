@@ -140,6 +140,9 @@ def test_misuse_is_refused(engine: Engine) -> None:
         sequence.generate()
     with pytest.raises(InvalidRequest, match="temperature"):
         sequence.generate(temperature=-1)
+    for token in (-1, engine.model.n_vocab):
+        with pytest.raises(InvalidRequest, match=f"logit_bias has token {token} of a vocabulary"):
+            sequence.generate(logit_bias={token: 1.0})
     with pytest.raises(InvalidRequest, match="not both"):
         sequence.generate(SamplingParams(), temperature=1)
     for bad in ([engine.model.n_vocab], [-1], [2**40]):

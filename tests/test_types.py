@@ -53,6 +53,10 @@ def test_only_numbers_are_numbers(value: object) -> None:
         ({"logit_bias": {1: math.nan}}, "logit_bias[1] is nan"),
         ({"logit_bias": {1: math.inf}}, "logit_bias[1] is inf"),
         ({"logit_bias": dict.fromkeys(range(1025), 0.0)}, "logit_bias has 1025 entries, at most 1024"),
+        ({"allowed_tokens": tuple(range(1025))}, "allowed_tokens has 1025 ids, at most 1024"),
+        ({"allowed_tokens": (5, -1)}, "allowed_tokens are token ids, found -1"),
+        ({"allowed_tokens": (True,)}, "allowed_tokens are token ids, found True"),
+        ({"allowed_tokens": "ab"}, "allowed_tokens are token ids, found 'a'"),
     ],
 )
 def test_bad_values_say_what_was_wanted(values: dict[str, object], message: str) -> None:

@@ -22,11 +22,12 @@ py::ssize_t n_runs(const Array<float>& x, std::size_t run_len) {
 }
 
 py::object sample(const Array<float>& logits, const SamplingParams& params, const Array<std::int32_t>& recent,
-                  const Array<std::uint64_t>& mask, std::uint64_t draw, bool logit_gap, std::string_view isa) {
+                  const Array<std::uint64_t>& mask, std::uint64_t draw, bool logit_gap, std::size_t vocab_size,
+                  std::string_view isa) {
   require_shape(logits, "logits", {-1});
   require_shape(recent, "recent", {-1});
   require_shape(mask, "mask", {-1});
-  const ops::SamplingContext context{view(recent), view(mask), draw, logit_gap};
+  const ops::SamplingContext context{view(recent), view(mask), draw, logit_gap, vocab_size};
   const kernels::KernelTable& table = ops::table(isa);
   ops::SamplingScratch scratch;
   std::optional<ops::SampleResult> result;
@@ -77,19 +78,31 @@ void bind_sampling(py::module_& m) {
   py::class_<SamplingParams>(m, "SamplingParams")
       .def(py::init([](float temperature, std::size_t top_k, float top_p, float min_p, float repeat_penalty,
                        std::size_t repeat_last_n, float frequency_penalty, float presence_penalty,
-                       const std::vector<std::pair<std::int32_t, float>>& logit_bias, std::uint64_t seed,
-                       std::uint64_t choice, bool logprobs, std::size_t top_logprobs) {
-             SamplingParams params{
-                 temperature,      top_k, top_p, min_p,  repeat_penalty, repeat_last_n, frequency_penalty,
-                 presence_penalty, {},    seed,  choice, logprobs,       top_logprobs};
+                       const std::vector<std::pair<std::int32_t, float>>& logit_bias,
+                       std::vector<std::int32_t> allowed_tokens, std::uint64_t seed, std::uint64_t choice,
+                       bool logprobs, std::size_t top_logprobs) {
+             SamplingParams params{temperature,
+                                   top_k,
+                                   top_p,
+                                   min_p,
+                                   repeat_penalty,
+                                   repeat_last_n,
+                                   frequency_penalty,
+                                   presence_penalty,
+                                   {},
+                                   std::move(allowed_tokens),
+                                   seed,
+                                   choice,
+                                   logprobs,
+                                   top_logprobs};
              for (const auto& [token, bias] : logit_bias) params.logit_bias.push_back({token, bias});
              return params;
            }),
            py::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repeat_penalty"_a, "repeat_last_n"_a,
-           "frequency_penalty"_a, "presence_penalty"_a, "logit_bias"_a, "seed"_a, "choice"_a, "logprobs"_a,
-           "top_logprobs"_a);
+           "frequency_penalty"_a, "presence_penalty"_a, "logit_bias"_a, "allowed_tokens"_a, "seed"_a, "choice"_a,
+           "logprobs"_a, "top_logprobs"_a);
   m.def("sample", sample, "logits"_a.noconvert(), "params"_a, py::kw_only(), "recent"_a.noconvert(),
-        "mask"_a.noconvert(), "draw"_a, "logit_gap"_a, "isa"_a);
+        "mask"_a.noconvert(), "draw"_a, "logit_gap"_a, "vocab_size"_a, "isa"_a);
   m.def("log_softmax", log_softmax, "logits"_a.noconvert(), "out"_a.noconvert(), py::kw_only(), "isa"_a);
   m.def("uniform", ops::uniform, "seed"_a, "choice"_a, "draw"_a);
   m.def("run_max", run_max, "x"_a.noconvert(), py::kw_only(), "isa"_a);

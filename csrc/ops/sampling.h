@@ -4,7 +4,7 @@
 //  1. logit bias      l[id] += bias; -inf bans a token
 //  2. penalties       for each distinct token of the last repeat_last_n of `recent` (0: of all), which is there n times:
 //                     l = l > 0 ? l / repeat_penalty : l * repeat_penalty; l = (l - n * frequency_penalty) - presence_penalty
-//  3. mask            l[id] = -inf where the bit of id is clear
+//  3. mask            l[id] = -inf where the bit of id is clear, and where allowed_tokens are given and id is none of them
 //     From here NaN counts as -inf, and a token at -inf cannot be drawn. If some are at +inf, they share all probability.
 //     "In order" below means: larger l first, lower id among equals.
 //  4. temperature     0 (or so small that 1 / temperature overflows): the first in order, and that is all
@@ -16,8 +16,9 @@
 //  8. draw            u = uniform(seed, choice, draw); walking what is left by ascending id, the first token whose
 //                     cumulative w exceeds u * (sum of w)
 // w are float32. Step 6 adds them in float64: along the order where top_k is on, else the whole row as the runs of
-// exp_weights.h. Step 8 adds runs in float64, and single w inside the run that holds the token.
-// Log-probabilities and the gap are of the logits as they came, before step 1.
+// exp_weights.h. Step 8 adds runs in float64, and single w inside the run that holds the token. What is banned weighs +0,
+// so that a row of the allowed tokens' logits alone gives the bits of the whole row.
+// Log-probabilities and the gap are of the logits as they came, before step 1; the gap is of the allowed tokens'.
 
 #include <cstddef>
 #include <cstdint>
@@ -45,6 +46,7 @@ struct SamplingParams {  // the fields of kvtape.types.SamplingParams that choos
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
   std::vector<LogitBias> logit_bias = {};
+  std::vector<std::int32_t> allowed_tokens = {};  // ascending, each once; empty: all
   std::uint64_t seed = 0;
   std::uint64_t choice = 0;
   bool logprobs = false;
@@ -56,6 +58,7 @@ struct SamplingContext {                      // what changes from token to toke
   std::span<const std::uint64_t> mask = {};   // bit id % 64 of word id / 64: the token is allowed; empty: all are
   std::uint64_t draw = 0;                     // index of this token in its generation
   bool logit_gap = false;                     // whether the gap is wanted
+  std::size_t vocab_size = 0;                 // where the logits are those of the allowed tokens alone; 0: of all
 };
 
 struct TokenLogprob {
@@ -86,11 +89,13 @@ class SamplingScratch {
 };
 
 // What no token can be drawn with, said before the first is.
-// Throws Error{invalid_argument} for a token id outside the vocabulary, or a temperature that is negative or NaN.
+// Throws Error{invalid_argument} for a token id outside the vocabulary, allowed tokens that do not ascend, or a
+// temperature that is negative or NaN.
 void check(const SamplingParams& params, std::size_t vocab_size);
 
-// Chooses a token from logits: [vocab_size]. Nothing where no token can be drawn.
-// Throws as check(), and for an empty row, a recent token outside the vocabulary, or a mask of the wrong length.
+// Chooses a token from logits: [vocab_size], or [n_allowed_tokens] where context.vocab_size says so and no logprobs are
+// asked. Nothing where no token can be drawn.
+// Throws as check(), and for a row or a mask of the wrong length, or a recent token outside the vocabulary.
 [[nodiscard]] std::optional<SampleResult> sample(const kernels::KernelTable& table, std::span<const float> logits,
                                                  const SamplingParams& params, const SamplingContext& context,
                                                  SamplingScratch& scratch);

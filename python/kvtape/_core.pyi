@@ -152,6 +152,7 @@ class SamplingParams:
         frequency_penalty: float,
         presence_penalty: float,
         logit_bias: list[tuple[int, float]],
+        allowed_tokens: list[int],
         seed: int,
         choice: int,
         logprobs: bool,
@@ -166,6 +167,7 @@ def sample(
     mask: NDArray[np.uint64],
     draw: int,
     logit_gap: bool,
+    vocab_size: int,
     isa: str,
 ) -> tuple[int, float, list[tuple[int, float]], float] | None:
     """Token, logprob, top logprobs, gap; mask: a bit a token in words of 64, or empty."""

@@ -57,11 +57,16 @@ BOUNDS: dict[str, Bound] = {
 MAX_STOP_STRINGS = 16
 MAX_STOP_BYTES = 256
 MAX_LOGIT_BIAS = 1024
+MAX_ALLOWED_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How tokens are drawn and when to stop. The defaults are greedy.
+
+    `allowed_tokens` makes an answer a choice: every token of it comes from these ids, end-of-sequence only if its id is
+    among them. It is the token that banning all others would give, bit for bit, and cheaper: no other logits are
+    computed, unless `logprobs` asks for them, which are of the model's whole distribution.
 
     Raises:
         InvalidRequest: a value is outside `BOUNDS`; `param` names it.
@@ -77,6 +82,7 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # added before everything else; -inf bans a token
+    allowed_tokens: tuple[int, ...] = ()  # the answer's tokens come from these ids alone; empty: from all
     seed: int | None = None  # None: a fresh one each generation
     choice: int = 0  # index of this choice among n; part of the key of the random numbers
     stop: tuple[str, ...] = ()
@@ -105,6 +111,14 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             if math.isnan(bias) or bias == math.inf:
                 raise InvalidRequest(f"logit_bias[{token}] is {bias}", param="logit_bias")
+        if len(self.allowed_tokens) > MAX_ALLOWED_TOKENS:
+            raise InvalidRequest(
+                f"allowed_tokens has {len(self.allowed_tokens)} ids, at most {MAX_ALLOWED_TOKENS}",
+                param="allowed_tokens",
+            )
+        for token in self.allowed_tokens:
+            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 1 << 31:
+                raise InvalidRequest(f"allowed_tokens are token ids, found {token!r:.40}", param="allowed_tokens")
 
 
 def check_bound(name: str, value: Any, *, param: str | None = None) -> None:
@@ -145,7 +159,7 @@ class TokenEvent:
     text: str
     logprob: float | None = None  # of the model's own distribution, before temperature and truncation
     top_logprobs: tuple[TopLogprob, ...] = ()
-    logit_gap: float | None = None  # raw logits: best minus second best, on a generation's first token
+    logit_gap: float | None = None  # raw logits of allowed tokens: best minus second best, on the first event only
     finish_reason: FinishReason | None = None  # on the last event only
     usage: Usage | None = None  # on the last event only
 

@@ -11,7 +11,7 @@ RECENT, MASK = np.zeros(0, np.int32), np.zeros(0, np.uint64)
 
 def sample(logits, recent=RECENT, mask=MASK):
     return _core.sample(
-        logits, native_params(SamplingParams()), recent=recent, mask=mask, draw=0, logit_gap=False, isa=""
+        logits, native_params(SamplingParams()), recent=recent, mask=mask, draw=0, logit_gap=False, vocab_size=0, isa=""
     )
 
 

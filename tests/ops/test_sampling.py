@@ -321,6 +321,87 @@ class TestLogprobs:
         assert sample(logits, SamplingParams(), logit_gap=True, isa=isa).logit_gap == 1.0
 
 
+class TestAllowedTokens:
+    """A row of the allowed tokens alone, and the whole row, give what the whole row gives with all others banned."""
+
+    @staticmethod
+    def three_ways(logits, fields, ids, isa, draw=0, **options):
+        mask = np.zeros(logits.size, np.bool_)
+        mask[ids] = True
+        options |= {"draw": draw, "isa": isa}
+        params = SamplingParams(**fields, allowed_tokens=tuple(map(int, ids)))
+        alone = np.ascontiguousarray(logits[np.unique(ids)])
+        return [
+            sample(logits, SamplingParams(**fields), mask=mask, **options),
+            sample(logits, params, **options),
+            sample(alone, params, vocab_size=logits.size, **options),
+        ]
+
+    @pytest.mark.parametrize("knobs", [{"temperature": 0.0}, *KNOBS, {"top_k": 49151}, {"top_k": 49152}], ids=str)
+    @pytest.mark.parametrize("n", [1, 2, 3, 17, 1024])
+    def test_same_token(self, isa, knobs, n, rng):
+        for trial in range(4):
+            logits = logits_of(rng, 49152, 3.0).round(trial % 2 + 1)  # ties
+            ids = rng.choice(49152 if trial < 2 else 2000, n, replace=False)
+            logits[rng.choice(ids, n // 4)] = rng.choice([NAN, INF, -INF] if trial == 3 else [NAN, -INF])
+            recent = rng.choice(np.append(ids, [5, 9]), 80).astype(np.int32)
+            changes = {
+                "repeat_penalty": 1.3,
+                "frequency_penalty": 0.2,
+                "presence_penalty": -0.1,
+                "logit_bias": {int(ids[0]): 1.5, int(ids[-1]): -INF, 7: 2.0},
+            }
+            for fields in ({}, changes):
+                fields = {"temperature": 1.0, "seed": 11} | knobs | fields
+                for draw in range(6):
+                    banned, whole, alone = self.three_ways(logits, fields, ids, isa, draw, recent=recent)
+                    assert banned == whole == alone
+
+    def test_sums_to_the_last_bit(self, isa, rng):
+        """With top_p at the edge of one token or two, the last bit of the sum of all weights decides."""
+        for _ in range(60):
+            logits = np.full(49152, -9.0, np.float32)
+            ids = rng.choice(6000, 400, replace=False)
+            logits[ids] = rng.standard_normal(400, dtype=np.float32) - np.float32(6.5)
+            logits[ids[:2]] = 0.0
+            edge = np.float32(1.0 / np.exp(logits[ids].astype(np.float64)).sum())
+            for ulps in range(-3, 4):
+                top_p = float(edge + ulps * np.spacing(edge))
+                for draw in range(3):
+                    answers = self.three_ways(logits, {"temperature": 1.0, "seed": 1, "top_p": top_p}, ids, isa, draw)
+                    assert answers[0] == answers[1] == answers[2]
+
+    def test_a_mask_bans_more(self, isa):
+        logits = np.arange(100, dtype=np.float32)
+        mask = np.ones(100, np.bool_)
+        mask[90] = False
+        params = SamplingParams(allowed_tokens=(90, 2, 80))
+        assert sample(logits, params, mask=mask, isa=isa).token_id == 80
+        alone = sample(logits[[2, 80, 90]], params, mask=mask, vocab_size=100, isa=isa)
+        assert alone.token_id == 80
+
+    def test_nothing_to_draw(self, isa):
+        logits = np.zeros(20, np.float32)
+        logits[[3, 4]] = -INF
+        assert sample(logits, SamplingParams(allowed_tokens=(3, 4)), isa=isa) is None
+        assert sample(logits[3:5], SamplingParams(allowed_tokens=(3, 4)), vocab_size=20, isa=isa) is None
+
+    def test_logprobs_are_the_models_and_the_gap_is_of_the_choice(self, isa, rng):
+        logits = logits_of(rng, 500)
+        ids = (400, 7, 33)
+        result = sample(
+            logits, SamplingParams(allowed_tokens=ids, logprobs=True, top_logprobs=2), logit_gap=True, isa=isa
+        )
+        logprobs = log_softmax(logits, isa=isa)
+        first, second = sorted(ids, key=lambda i: -logits[i])[:2]
+        assert (result.token_id, result.logprob) == (first, logprobs[first])
+        assert [top.token_id for top in result.top_logprobs] == np.argsort(-logits)[:2].tolist()
+        assert result.logit_gap == logits[first] - logits[second]
+        alone = sample(logits[sorted(ids)], SamplingParams(allowed_tokens=ids), logit_gap=True, vocab_size=500, isa=isa)
+        assert alone.logit_gap == result.logit_gap
+        assert sample(logits, SamplingParams(allowed_tokens=(8,)), logit_gap=True, isa=isa).logit_gap == INF
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -328,6 +409,9 @@ class TestRefused:
             ({"params": SamplingParams(logit_bias={3: 1.0})}, "logit_bias has token 3 of a vocabulary of 3"),
             ({"params": SamplingParams(logit_bias={-1: 1.0})}, "logit_bias has token -1"),
             ({"params": SamplingParams(presence_penalty=1.0), "recent": [0, 3]}, "recent has token 3"),
+            ({"params": SamplingParams(allowed_tokens=(3,))}, "allowed_tokens has token 3 of a vocabulary of 3"),
+            ({"params": SamplingParams(allowed_tokens=(1,)), "vocab_size": 9}, "3 logits, wanted those of 1 allowed"),
+            ({"params": SamplingParams(allowed_tokens=(0, 1, 2), logprobs=True), "vocab_size": 9}, "of all tokens"),
             ({"logits": np.zeros(0, np.float32)}, "no logits"),
             ({"mask": np.ones(65, np.bool_)}, "the mask has 2 words, wanted 1"),
             ({"isa": "sse9"}, "sse9"),

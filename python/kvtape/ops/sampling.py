@@ -33,7 +33,7 @@ class SampleResult:
     token_id: int
     logprob: float | None  # of the logits as they came, before bias, penalties, temperature and truncation
     top_logprobs: tuple[TopLogprob, ...]
-    logit_gap: float | None  # best minus second best raw logit
+    logit_gap: float | None  # best minus second best raw logit, of the allowed tokens
 
 
 def native_params(params: SamplingParams, *, seed: int = 0) -> _core.SamplingParams:
@@ -48,6 +48,7 @@ def native_params(params: SamplingParams, *, seed: int = 0) -> _core.SamplingPar
         frequency_penalty=params.frequency_penalty,
         presence_penalty=params.presence_penalty,
         logit_bias=list(params.logit_bias.items()),
+        allowed_tokens=sorted(set(params.allowed_tokens)),
         seed=seed if params.seed is None else params.seed,
         choice=params.choice,
         logprobs=params.logprobs,
@@ -63,12 +64,14 @@ def sample(
     mask: NDArray[np.bool_] | None = None,
     draw: int = 0,
     logit_gap: bool = False,
+    vocab_size: int | None = None,
     isa: str | None = None,
 ) -> SampleResult | None:
     """Choose a token from logits [vocab_size]; None where no token can be drawn.
 
     recent are the token ids so far, prompt included, oldest first; mask [vocab_size] is True where a token is allowed;
-    draw is the index of this token in its generation. A missing seed is 0 here.
+    draw is the index of this token in its generation. A missing seed is 0 here. With vocab_size, logits are those of
+    params.allowed_tokens alone, by ascending id; the answer is the same.
 
     Raises:
         InvalidRequest: a token id outside the vocabulary, or no logits.
@@ -85,6 +88,7 @@ def sample(
         mask=words,
         draw=draw,
         logit_gap=logit_gap,
+        vocab_size=vocab_size or 0,
         isa=isa or "",
     )
     if found is None:

@@ -25,6 +25,10 @@ void allocates_once() {
       {.temperature = 0.5f, .min_p = 0.1f, .repeat_penalty = 1.1f, .logit_bias = {{7, 1.0f}}},
       {.temperature = 1.0f, .logprobs = true, .top_logprobs = 20},
   };
+  const std::vector<std::int32_t> few{1, 70, 4999};
+  const std::vector<float> logits_of_few{1.0f, 2.0f, 1.5f};
+  ops::SamplingParams choice = ways[4];
+  choice.allowed_tokens = few;
   const kernels::KernelTable& table = ops::table();
   ops::SamplingScratch scratch;
   std::size_t warm = 0;
@@ -34,6 +38,7 @@ void allocates_once() {
       CHECK(
           ops::sample(table, logits, params, {.recent = recent, .mask = mask, .draw = 1, .logit_gap = true}, scratch));
     }
+    CHECK(ops::sample(table, logits_of_few, choice, {.recent = recent, .vocab_size = logits.size()}, scratch));
   }
   CHECK(test::n_allocations == warm);
 }

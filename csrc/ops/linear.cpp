@@ -41,6 +41,11 @@ void check(const MatmulJob& job) {
     throw Error(ErrorCode::invalid_argument,
                 "y_stride: " + std::to_string(job.y_stride) + ", wanted at least the rows of w: " + shape());
   }
+  for (const std::size_t tile : job.tiles) {
+    if (tile * kTileRows >= job.w->n_rows()) {
+      throw Error(ErrorCode::invalid_argument, "tiles: " + std::to_string(tile) + " is not one of w: " + shape());
+    }
+  }
 }
 
 // to += from for columns [begin, end) of n_rows rows, while they are in the cache.
@@ -89,7 +94,15 @@ void run_tiles(const kernels::KernelTable& kernel, const MatmulJob& job, std::si
   if (job.add_to != nullptr) add_columns(job.y, job.add_to, job.y_stride, n_tokens, row_begin, row_end);
 }
 
-std::size_t n_tiles(const MatmulJob& job) { return (job.w->n_rows() + kTileRows - 1) / kTileRows; }
+std::size_t n_tiles(const MatmulJob& job) {
+  return job.tiles.empty() ? (job.w->n_rows() + kTileRows - 1) / kTileRows : job.tiles.size();
+}
+
+// The same of tiles [begin, end) of its list, where a job has one.
+void run_share(const kernels::KernelTable& kernel, const MatmulJob& job, std::size_t begin, std::size_t end) {
+  if (job.tiles.empty()) return run_tiles(kernel, job, begin, end);
+  for (const std::size_t tile : job.tiles.subspan(begin, end - begin)) run_tiles(kernel, job, tile, tile + 1);
+}
 
 }  // namespace
 
@@ -152,7 +165,7 @@ void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<con
     for (const MatmulJob& job : jobs) {
       const std::size_t after = before + n_tiles(job);
       if (begin < after && before < end)
-        run_tiles(kernel, job, std::max(begin, before) - before, std::min(end, after) - before);
+        run_share(kernel, job, std::max(begin, before) - before, std::min(end, after) - before);
       before = after;
     }
   });

@@ -70,8 +70,9 @@ struct MatmulJob {
   const ActivationBuffer* x;  // has an int8 form where w is quantised, dim() = w->n_cols()
   float* y;                   // [x->n_tokens(), w->n_rows()], rows y_stride floats apart; twice the rows for two terms
   std::size_t y_stride;
-  float* add_to = nullptr;      // laid out as y: where given, y is added to it as well (a residual stream)
-  const float* bias = nullptr;  // [w->n_rows()], where given: added to each row of y, before add_to gets it
+  float* add_to = nullptr;                  // laid out as y: where given, y is added to it as well (a residual stream)
+  const float* bias = nullptr;              // [w->n_rows()], where given: added to each row of y, before add_to gets it
+  std::span<const std::size_t> tiles = {};  // of kTileRows rows of w: where given, y has their columns and no others
 };
 
 // Runs the jobs in one parallel section (q, k, v; gate, up). Bits depend on nothing but weights and activations.

@@ -2,6 +2,7 @@
 
 #include "ops/linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -71,6 +72,33 @@ void many_equals_one_by_one() {
             const float* row = together[i].data() + t * (w[i].n_rows() + 5);
             CHECK(row[w[i].n_rows() - 1] != -7.0f && row[w[i].n_rows()] == -7.0f);
           }
+        }
+      }
+    }
+  }
+}
+
+// A job with a list of tiles writes their columns, with the bits of the whole product, and nothing else.
+void some_tiles_equal_the_whole() {
+  base::ThreadPool pool;
+  constexpr std::size_t kRows = 100;  // the last tile has 4
+  for (const kernels::KernelTable* kernel : kernels::available()) {
+    for (const DType dtype : {DType::q4_1, DType::q6_k, DType::f16}) {
+      for (std::size_t n_tokens : {1, 5, 20}) {
+        Lease lease(pool, 2);
+        const PackedWeights w = weights(lease, dtype, kRows);
+        const std::vector<float> x = ramp(n_tokens * kDim);
+        ActivationBuffer activations;
+        activations.set(lease, *kernel, x.data(), kDim, n_tokens, kDim,
+                        w.quantized() ? Int8Form::twice : Int8Form::none);
+        std::vector<float> whole(2 * n_tokens * kRows), some(2 * n_tokens * kRows, -7.0f);
+        ops::matmul(lease, *kernel, w, activations, whole.data(), kRows);
+        const std::size_t tiles[] = {0, 3, 4, 6};
+        const MatmulJob job{.w = &w, .x = &activations, .y = some.data(), .y_stride = kRows, .tiles = tiles};
+        ops::matmul_many(lease, *kernel, {&job, 1});
+        for (std::size_t i = 0; i < n_tokens * kRows; ++i) {
+          const bool listed = std::ranges::count(tiles, i % kRows / 16) > 0;
+          CHECK(some[i] == (listed ? whole[i] : -7.0f), "element %zu", i);
         }
       }
     }
@@ -186,6 +214,9 @@ void refuses_what_does_not_fit() {
   CHECK(!refused("", [&] { run(floats, 20); }));
   CHECK(refused("x: has no int8 form, which w of type Q8_0 needs", [&] { run(quantized, 20); }));
   CHECK(refused("y_stride: 19, wanted at least the rows of w: [20, 256]", [&] { run(floats, 19); }));
+  const std::size_t tiles[] = {0, 2};
+  const MatmulJob beyond{.w = &floats, .x = &activations, .y = y.data(), .y_stride = 20, .tiles = tiles};
+  CHECK(refused("tiles: 2 is not one of w: [20, 256]", [&] { ops::matmul_many(lease, kernel, {&beyond, 1}); }));
   activations.set(lease, kernel, x.data(), 64, 4, 64, Int8Form::once);
   CHECK(refused("x: 64 columns, wanted those of w: [20, 256]", [&] { run(quantized, 20); }));
   CHECK(refused("x: 48 columns, wanted a multiple of 32",
@@ -198,6 +229,7 @@ void refuses_what_does_not_fit() {
 
 int main() {
   many_equals_one_by_one();
+  some_tiles_equal_the_whole();
   adds_and_fills_in_the_same_section();
   two_terms_add_up();
   allocates_nothing_once_it_has_room();

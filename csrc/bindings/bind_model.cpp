@@ -3,7 +3,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -50,16 +49,17 @@ py::array_t<float> forward_logits(const ModelPtr& self, const Array<std::int32_t
   std::iota(blocks.begin(), blocks.end(), 0);
   for (std::size_t begin = 0; begin < tokens.size(); begin += chunk) {
     const std::size_t n = std::min(chunk, tokens.size() - begin);
-    std::vector<std::int32_t> wants(n);
-    std::iota(wants.begin(), wants.end(), 0);
+    std::vector<model::Want> wants(n);
+    for (std::size_t i = 0; i < n; ++i) wants[i].token = static_cast<std::int32_t>(i);
     const model::RowSpan span{.first = 0,
                               .n_tokens = static_cast<std::int32_t>(n),
                               .position = static_cast<std::int32_t>(begin),
                               .blocks = blocks,
                               .group = 0,
                               .shared_len = 0};
-    const auto rows = runner.forward({tokens.subspan(begin, n), {&span, 1}, wants});
-    std::memcpy(out + begin * vocab_size, rows.data(), rows.size_bytes());
+    for (const std::span<const float> row : runner.forward({tokens.subspan(begin, n), {&span, 1}, wants})) {
+      out = std::ranges::copy(row, out).out;
+    }
   }
   return logits;
 }

@@ -243,7 +243,7 @@ bool Engine::step(Events& events) {
     ++stats_.steps;
   }
   if (!plan_.copies.empty()) runner_->copy_blocks(plan_.copies);
-  const std::span<const float> logits = runner_->forward(plan_.batch());
+  const auto logits = runner_->forward(plan_.batch());
   commit_kv(events);
   draw_tokens(logits, events);
   commit_tokens(events);
@@ -276,13 +276,12 @@ void Engine::announce_resident(Events& events) {
   }
 }
 
-void Engine::draw_tokens(std::span<const float> logits, Events& events) {
-  const auto vocab_size = static_cast<std::size_t>(runner_->vocab_size());
+void Engine::draw_tokens(std::span<const std::span<const float>> logits, Events& events) {
   std::size_t n_drawn = 0;
   for (std::size_t want = 0, i = 0; i < plan_.rows.size(); ++i) {
     PlannedRow& row = plan_.rows[i];
     if (!row.samples) continue;
-    const auto row_logits = logits.subspan(want++ * vocab_size, vocab_size);
+    const std::span<const float> row_logits = logits[want++];
     if (!row.generation) continue;
     const auto history = std::span(plan_.history).subspan(row.history_begin, row.n_history);
     events.tokens.push_back(row.generation->draw(kernel_, row_logits, history, row.n_free, row.n_computed, scratch_));

@@ -59,7 +59,7 @@ class Engine {
   void end_generation(Sequence& sequence);
   void announce_resident(Events& events);
   void commit_kv(Events& events);
-  void draw_tokens(std::span<const float> logits, Events& events);
+  void draw_tokens(std::span<const std::span<const float>> logits, Events& events);
   void commit_tokens(Events& events);
 
   std::unique_ptr<model::Runner> runner_;

@@ -10,6 +10,7 @@ Generation::Generation(GenerationId id, GenerationParams params, const Vocabular
     : id_(id),
       params_(std::move(params)),
       eos_(vocabulary.eos),
+      vocab_size_(vocabulary.bytes->size()),
       assembler_(vocabulary.bytes, params_.stop),
       usage_{.prompt_tokens = n_prompt} {}
 
@@ -17,6 +18,12 @@ std::size_t Generation::history_len() const noexcept {
   const ops::SamplingParams& p = params_.sampling;
   if (p.repeat_penalty == 1.0f && p.frequency_penalty == 0.0f && p.presence_penalty == 0.0f) return 0;
   return p.repeat_last_n == 0 ? std::numeric_limits<std::size_t>::max() : p.repeat_last_n;
+}
+
+// Log-probabilities are the model's own, and so need all logits.
+std::span<const std::int32_t> Generation::wanted_ids() const noexcept {
+  if (params_.sampling.logprobs) return {};
+  return params_.sampling.allowed_tokens;
 }
 
 bool Generation::is_eos(std::int32_t token) const noexcept { return std::ranges::find(eos_, token) != eos_.end(); }
@@ -28,8 +35,10 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   if (first) usage_.cached_tokens = usage_.prompt_tokens - std::min(n_computed, usage_.prompt_tokens);
   TokenEvent event{
       .generation = id_, .token = 0, .text = {}, .logprob = {}, .logit_gap = {}, .top = {}, .error = {}, .usage = {}};
-  const ops::SamplingContext context{
-      .recent = history, .draw = static_cast<std::uint64_t>(usage_.completion_tokens), .logit_gap = first};
+  const ops::SamplingContext context{.recent = history,
+                                     .draw = static_cast<std::uint64_t>(usage_.completion_tokens),
+                                     .logit_gap = first,
+                                     .vocab_size = wanted_ids().empty() ? 0 : vocab_size_};
   const auto drawn = ops::sample(kernel, logits, params_.sampling, context, scratch);
   if (!drawn) {
     event.text = assembler_.finish();

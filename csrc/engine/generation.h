@@ -38,7 +38,10 @@ class Generation {
   // How many of the sequence's newest tokens draw() looks at.
   [[nodiscard]] std::size_t history_len() const noexcept;
 
-  // The event of the next token, drawn from logits: [vocab_size].
+  // Tokens whose logits draw() wants, ascending; empty: all.
+  [[nodiscard]] std::span<const std::int32_t> wanted_ids() const noexcept;
+
+  // The event of the next token, drawn from logits: [vocab_size], or those of wanted_ids().
   //   history: the newest history_len() tokens, or all; n_free: tokens the context could hold before this one
   //   n_computed: prompt tokens computed for this generation so far
   TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits,
@@ -53,6 +56,7 @@ class Generation {
   GenerationId id_;
   GenerationParams params_;
   std::vector<std::int32_t> eos_;
+  std::size_t vocab_size_;
   text::TextAssembler assembler_;
   Usage usage_;
 };

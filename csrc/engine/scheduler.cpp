@@ -148,7 +148,8 @@ void Scheduler::lay_out(Plan& plan) const {
                           .shared_len = 0});
     const auto tokens = sequence.tokens.begin() + sequence.n_cached;
     plan.tokens.insert(plan.tokens.end(), tokens, tokens + row.n_tokens);
-    if (row.samples) plan.wants.push_back(static_cast<std::int32_t>(plan.tokens.size()) - 1);
+    if (row.samples)
+      plan.wants.push_back({static_cast<std::int32_t>(plan.tokens.size()) - 1, row.generation->wanted_ids()});
   }
   for (std::size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
     auto shared = plan.spans[begin].blocks;

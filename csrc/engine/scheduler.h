@@ -37,7 +37,7 @@ struct Plan {
   std::vector<PlannedRow> rows;
   std::vector<model::RowSpan> spans;       // [n_rows]
   std::vector<std::int32_t> tokens;        // [n_tokens]
-  std::vector<std::int32_t> wants;         // [rows with a generation]
+  std::vector<model::Want> wants;          // [rows with a generation]
   std::vector<std::int32_t> block_tables;  // all rows' in turn
   std::vector<std::int32_t> history;       // the same
   std::vector<model::BlockPair> copies;

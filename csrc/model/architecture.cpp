@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "kernels/numerics.h"
 #include "model/gemma3.h"
 #include "model/llama.h"
 #include "model/qwen2.h"
@@ -50,6 +51,9 @@ void Workspace::prepare(const Config& config, const Batch& batch) {
   gate.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
   up.reserve_discard(n_tokens * static_cast<std::size_t>(config.ffn_dim));
   logits.reserve_discard(2 * batch.wants.size() * static_cast<std::size_t>(config.vocab_size));
+
+  named.resize((static_cast<std::size_t>(config.vocab_size) + kernels::kTileRows - 1) / kernels::kTileRows);
+  wanted.resize(batch.wants.size());
 
   positions.clear();
   spans.clear();

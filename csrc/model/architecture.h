@@ -27,9 +27,14 @@ struct Workspace {
   base::AlignedBuffer<float> gate, up;  // [T, ffn_dim]
   base::AlignedBuffer<float> logits;    // [2 n_wants, vocab_size]: the second half is the head's second terms
   ops::ActivationBuffer activations;
+  ops::ActivationBuffer choices;  // rows of the wants that name ids
   ops::AttentionScratch attention;
   std::vector<std::int32_t> positions;    // [T]
   std::vector<ops::AttentionSpan> spans;  // [n_rows]
+  std::vector<std::size_t> order;         // [n_wants] indices of wants: those of all logits, then those that name ids
+  std::vector<std::size_t> tiles;         // of the head, that hold named ids, ascending
+  std::vector<std::uint8_t> named;        // [tiles of the head] whether in `tiles`; zero between steps
+  std::vector<std::span<const float>> wanted;  // [n_wants] what is wanted, in `logits`
 
   void prepare(const Config& config, const Batch& batch);
 };
@@ -46,7 +51,7 @@ struct ForwardArgs {
 class Architecture {
  public:
   virtual ~Architecture() = default;
-  // Fills the pool's slots of all the batch's tokens and workspace.logits. The workspace is prepared.
+  // Fills the pool's slots of all the batch's tokens and workspace.wanted. The workspace is prepared.
   virtual void forward(const ForwardArgs& args, Workspace& workspace) const = 0;
 };
 

@@ -47,11 +47,11 @@ CpuRunner::CpuRunner(std::shared_ptr<const Model> model, const kernels::KernelTa
   kv_.data = pool_.data();
 }
 
-std::span<const float> CpuRunner::forward(const Batch& batch) {
+std::span<const std::span<const float>> CpuRunner::forward(const Batch& batch) {
   workspace_.prepare(model_->config, batch);
   ops::Lease lease(base::ThreadPool::shared(), n_threads_);
   model_->architecture->forward({lease, kernel_, batch, rope_, window_rope_, kv_}, workspace_);
-  return {workspace_.logits.data(), batch.wants.size() * static_cast<std::size_t>(vocab_size())};
+  return workspace_.wanted;
 }
 
 void CpuRunner::copy_blocks(std::span<const BlockPair> pairs) {

@@ -32,7 +32,7 @@ class CpuRunner final : public Runner {
                                                 std::int32_t n_ctx) noexcept;
   [[nodiscard]] static std::size_t block_bytes(const Config& config, kernels::KvType type) noexcept;
 
-  std::span<const float> forward(const Batch& batch) override;
+  std::span<const std::span<const float>> forward(const Batch& batch) override;
   void copy_blocks(std::span<const BlockPair> pairs) override;
 
   [[nodiscard]] std::int32_t vocab_size() const noexcept override { return model_->config.vocab_size; }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
+#include "kernels/numerics.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 
@@ -39,7 +41,7 @@ void ForwardPass::embed(const ops::PackedWeights& embedding, float scale) {
 }
 
 void ForwardPass::project_qkv(const Layer& layer) {
-  norm(layer.attention_norm, n_tokens(), int8_form({&layer.wq, &layer.wk, &layer.wv}));
+  norm(layer.attention_norm, int8_form({&layer.wq, &layer.wk, &layer.wv}));
   const auto job = [&](const ops::PackedWeights& weight, float* y, const std::vector<float>& bias) {
     return ops::MatmulJob{
         .w = &weight, .x = &w_.activations, .y = y, .y_stride = qkv_stride(), .bias = data_or_null(bias)};
@@ -93,7 +95,7 @@ void ForwardPass::add_attended(const Layer& layer) {
 
 void ForwardPass::add_feed_forward(const Layer& layer, kernels::SiluMul* gated_mul) {
   const auto ffn_dim = static_cast<std::size_t>(config_.ffn_dim);
-  norm(layer.ffn_norm, n_tokens(), int8_form({&layer.gate, &layer.up}));
+  norm(layer.ffn_norm, int8_form({&layer.gate, &layer.up}));
   const ops::MatmulJob jobs[] = {{&layer.gate, &w_.activations, w_.gate.data(), ffn_dim},
                                  {&layer.up, &w_.activations, w_.up.data(), ffn_dim}};
   ops::matmul_many(args_.lease, args_.kernel, jobs);
@@ -105,26 +107,72 @@ void ForwardPass::add_feed_forward(const Layer& layer, kernels::SiluMul* gated_m
   add_product(layer.down, layer.post_ffn_norm);
 }
 
-// Logits of the wanted rows only: the head is the largest matrix.
+// The head is the largest matrix: only wanted rows meet it, and rows that name ids only the tiles that hold some of them.
+// Tiles are those of any row's ids, so that rows of one choice share one pass over its weights.
 void ForwardPass::head(const Weights& weights) {
-  const std::size_t n_wants = args_.batch.wants.size();
-  if (n_wants == 0) return;
-  for (std::size_t i = 0; i < n_wants; ++i) {  // wants ascend, so no row is overwritten before it is read
-    const float* row = w_.x.data() + static_cast<std::size_t>(args_.batch.wants[i]) * dim();
-    std::copy(row, row + dim(), w_.x.data() + i * dim());
-  }
+  const std::span<const Want> wants = args_.batch.wants;
+  if (wants.empty()) return;
   const ops::PackedWeights& head = weights.head();
   // 8 bits here are a third of the whole error in the logits (KL 0.0029 to 0.0020), and cost a decode step little: the
   // head waits for memory.
-  norm(weights.output_norm, n_wants, head.quantized() ? ops::Int8Form::twice : ops::Int8Form::none);
-  ops::matmul(args_.lease, args_.kernel, head, w_.activations, w_.logits.data(), head.n_rows());
-  if (config_.logit_softcap > 0) {
-    ops::softcap(args_.lease, args_.kernel, {w_.logits.data(), n_wants * head.n_rows()}, config_.logit_softcap);
+  const ops::Int8Form form = head.quantized() ? ops::Int8Form::twice : ops::Int8Form::none;
+  const std::size_t n_whole = order_wants(), n_choices = wants.size() - n_whole, vocab_size = head.n_rows();
+  const auto set = [&](ops::ActivationBuffer& rows, std::size_t first, std::size_t n_rows) {
+    float* h = w_.h.data() + first * dim();
+    rows.set(args_.lease, args_.kernel, h, dim(), n_rows, dim(), form, [&](std::size_t begin, std::size_t n) {
+      for (std::size_t i = begin; i < begin + n; ++i) {
+        const float* x = w_.x.data() + static_cast<std::size_t>(wants[w_.order[first + i]].token) * dim();
+        args_.kernel.rms_norm(x, weights.output_norm.data(), h + i * dim(), 1, dim(), config_.norm_eps);
+      }
+    });
+  };
+  float *whole = w_.logits.data(), *choices = whole + 2 * n_whole * vocab_size;
+  ops::MatmulJob jobs[2];
+  std::size_t n_jobs = 0;
+  if (n_whole > 0) {
+    set(w_.activations, 0, n_whole);
+    jobs[n_jobs++] = {&head, &w_.activations, whole, vocab_size};
+  }
+  if (n_choices > 0) {
+    set(w_.choices, n_whole, n_choices);
+    jobs[n_jobs++] = {.w = &head, .x = &w_.choices, .y = choices, .y_stride = vocab_size, .tiles = w_.tiles};
+  }
+  ops::matmul_many(args_.lease, args_.kernel, {jobs, n_jobs});
+
+  for (std::size_t i = 0; i < wants.size(); ++i) {
+    const std::span<const std::int32_t> ids = wants[w_.order[i]].ids;
+    float* row = i < n_whole ? whole + i * vocab_size : choices + (i - n_whole) * vocab_size;
+    for (std::size_t place = 0; place < ids.size(); ++place) row[place] = row[ids[place]];  // ids ascend: place <= id
+    const std::span<float> wanted(row, ids.empty() ? vocab_size : ids.size());
+    if (config_.logit_softcap > 0) ops::softcap(args_.lease, args_.kernel, wanted, config_.logit_softcap);
+    w_.wanted[w_.order[i]] = wanted;
   }
 }
 
-void ForwardPass::norm(const std::vector<float>& weight, std::size_t n_rows, ops::Int8Form form) {
-  w_.activations.set(args_.lease, args_.kernel, w_.h.data(), dim(), n_rows, dim(), form,
+// Fills workspace.order and workspace.tiles; returns how many want all logits.
+std::size_t ForwardPass::order_wants() {
+  const std::span<const Want> wants = args_.batch.wants;
+  w_.order.clear();
+  w_.tiles.clear();
+  for (const bool whole : {true, false}) {
+    for (std::size_t i = 0; i < wants.size(); ++i) {
+      if (wants[i].ids.empty() == whole) w_.order.push_back(i);
+    }
+  }
+  const auto n_whole =
+      static_cast<std::size_t>(std::ranges::count_if(wants, [](const Want& w) { return w.ids.empty(); }));
+  if (n_whole == wants.size()) return n_whole;
+  for (const Want& want : wants) {
+    for (const std::int32_t id : want.ids) w_.named[static_cast<std::size_t>(id) / kernels::kTileRows] = 1;
+  }
+  for (std::size_t tile = 0; tile < w_.named.size(); ++tile) {
+    if (std::exchange(w_.named[tile], 0) != 0) w_.tiles.push_back(tile);
+  }
+  return n_whole;
+}
+
+void ForwardPass::norm(const std::vector<float>& weight, ops::Int8Form form) {
+  w_.activations.set(args_.lease, args_.kernel, w_.h.data(), dim(), n_tokens(), dim(), form,
                      [&](std::size_t begin, std::size_t n) {
                        args_.kernel.rms_norm(w_.x.data() + begin * dim(), weight.data(), w_.h.data() + begin * dim(), n,
                                              dim(), config_.norm_eps);

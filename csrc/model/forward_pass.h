@@ -39,12 +39,14 @@ class ForwardPass {
   // x += (act(norm(x) Wgate^T) * norm(x) Wup^T) Wdown^T; or x += post_norm of that. gated_mul: act(gate) * up
   void add_feed_forward(const Layer& layer, kernels::SiluMul* gated_mul);
 
-  // logits of the wanted rows = norm(x) Whead^T, capped where the model says so
+  // wanted = norm(x) Whead^T of the wanted rows, of the wanted ids; capped where the model says so
   void head(const Weights& weights);
 
  private:
-  // activations = norm of the first n_rows of x, in the form that their readers need
-  void norm(const std::vector<float>& weight, std::size_t n_rows, ops::Int8Form form);
+  // activations = norm(x), in the form that their readers need
+  void norm(const std::vector<float>& weight, ops::Int8Form form);
+  // who of the wants comes first in the head, and which of its tiles hold ids that are named
+  std::size_t order_wants();
   // x += activations weight^T, or post_norm of that where there is one
   void add_product(const ops::PackedWeights& weight, const std::vector<float>& post_norm);
 

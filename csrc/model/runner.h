@@ -15,10 +15,15 @@ struct RowSpan {                         // one sequence in this step
   std::int32_t group, shared_len;        // spans of a group hold the same blocks for their first shared_len positions
 };
 
+struct Want {                         // logits of one token
+  std::int32_t token;                 // index into Batch.tokens
+  std::span<const std::int32_t> ids;  // whose logits, ascending and each once; empty: those of all the vocabulary
+};
+
 struct Batch {
   std::span<const std::int32_t> tokens;  // [n_tokens], every span's in turn
   std::span<const RowSpan> rows;
-  std::span<const std::int32_t> wants;  // indices into tokens, ascending: whose logits are wanted
+  std::span<const Want> wants;  // their tokens ascend
 };
 
 struct BlockPair {
@@ -29,8 +34,9 @@ class Runner {
  public:
   virtual ~Runner() = default;
 
-  // Computes KV of all the batch's tokens. logits: [n_wants, vocab_size], valid until the next call. Blocking.
-  virtual std::span<const float> forward(const Batch& batch) = 0;
+  // Computes KV of all the batch's tokens. Returns the logits of each want, [its ids] or [vocab_size], with the same bits
+  // whatever the ids; valid until the next call. Blocking.
+  virtual std::span<const std::span<const float>> forward(const Batch& batch) = 0;
   virtual void copy_blocks(std::span<const BlockPair> pairs) = 0;  // copy-on-write
 
   [[nodiscard]] virtual std::int32_t vocab_size() const noexcept = 0;

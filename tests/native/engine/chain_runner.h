@@ -36,26 +36,36 @@ inline void fill_logits(std::uint64_t h, std::span<float> logits) {
   logits[kEos] -= 4.0f;  // rare, but it comes
 }
 
+// What is left of a row of logits where only those of some ids are wanted.
+inline std::span<const float> compact(std::span<float> logits, std::span<const std::int32_t> ids) {
+  if (ids.empty()) return logits;
+  for (std::size_t i = 0; i < ids.size(); ++i) logits[i] = logits[static_cast<std::size_t>(ids[i])];
+  return logits.first(ids.size());
+}
+
 class ChainRunner final : public model::Runner {
  public:
   ChainRunner(std::int32_t n_blocks, std::int32_t n_ctx)
       : n_blocks_(n_blocks), n_ctx_(n_ctx), slots_(static_cast<std::size_t>(n_blocks * kBlock)) {}
 
-  std::span<const float> forward(const model::Batch& batch) override {
+  std::span<const std::span<const float>> forward(const model::Batch& batch) override {
     logits_.resize(batch.wants.size() * kVocab);
-    std::size_t want = 0;
+    wanted_.clear();
     for (const auto& row : batch.rows) {
       for (std::int32_t i = 0; i < row.n_tokens; ++i) {
         const std::int32_t position = row.position + i;
         const std::uint64_t before = position == 0 ? 1 : slot(row, position - 1);
         slot(row, position) = chain(before, batch.tokens[static_cast<std::size_t>(row.first + i)]);
-        if (want < batch.wants.size() && batch.wants[want] == row.first + i) {
-          fill_logits(slot(row, position), std::span(logits_).subspan(want++ * kVocab, kVocab));
+        const std::size_t want = wanted_.size();
+        if (want < batch.wants.size() && batch.wants[want].token == row.first + i) {
+          const auto logits = std::span(logits_).subspan(want * kVocab, kVocab);
+          fill_logits(slot(row, position), logits);
+          wanted_.push_back(compact(logits, batch.wants[want].ids));
         }
       }
     }
     for (const auto& row : batch.rows) check_group(row, batch.rows[static_cast<std::size_t>(row.group)]);
-    return logits_;
+    return wanted_;
   }
 
   void copy_blocks(std::span<const model::BlockPair> pairs) override {
@@ -89,6 +99,7 @@ class ChainRunner final : public model::Runner {
   std::int32_t n_blocks_, n_ctx_;
   std::vector<std::uint64_t> slots_;  // [n_blocks, kBlock]
   std::vector<float> logits_;
+  std::vector<std::span<const float>> wanted_;
 };
 
 inline engine::Vocabulary chain_vocabulary() {

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "count_allocations.h"
+#include "engine/chain_runner.h"
 #include "engine/engine.h"
 #include "ops/table.h"
 
@@ -19,14 +20,16 @@ constexpr std::int32_t kVocab = 500, kBlock = 32, kBlocks = 6;
 // The logits of a token are a rotation of one row.
 class RotatingRunner final : public model::Runner {
  public:
-  std::span<const float> forward(const model::Batch& batch) override {
+  std::span<const std::span<const float>> forward(const model::Batch& batch) override {
     for (std::size_t i = 0; i < batch.wants.size(); ++i) {
-      const std::int32_t token = batch.tokens[static_cast<std::size_t>(batch.wants[i])];
+      const std::int32_t token = batch.tokens[static_cast<std::size_t>(batch.wants[i].token)];
+      const auto logits = std::span(logits_).subspan(i * kVocab, kVocab);
       for (std::int32_t id = 0; id < kVocab; ++id) {
-        logits_[i * kVocab + static_cast<std::size_t>(id)] = static_cast<float>((id * 7 + token * 13) % 97) / 10.0f;
+        logits[static_cast<std::size_t>(id)] = static_cast<float>((id * 7 + token * 13) % 97) / 10.0f;
       }
+      wanted_[i] = test::compact(logits, batch.wants[i].ids);
     }
-    return std::span(logits_).first(batch.wants.size() * kVocab);
+    return std::span(wanted_).first(batch.wants.size());
   }
   void copy_blocks(std::span<const model::BlockPair>) override {}
   [[nodiscard]] std::int32_t vocab_size() const noexcept override { return kVocab; }
@@ -36,6 +39,7 @@ class RotatingRunner final : public model::Runner {
 
  private:
   std::vector<float> logits_ = std::vector<float>(16 * kVocab);
+  std::vector<std::span<const float>> wanted_ = std::vector<std::span<const float>>(16);
 };
 
 engine::Vocabulary vocabulary() {
@@ -80,9 +84,13 @@ int main() {
                                 .logit_bias = {{5, 1.0f}},
                                 .seed = 7,
                                 .logprobs = true};
+  ops::SamplingParams choice = all;
+  choice.logprobs = false;
+  choice.allowed_tokens = {3, 5, 17, 499};
   for (const std::size_t n_sequences : {1, 2, 16}) {
     steps_allocate_nothing(n_sequences, {});
     steps_allocate_nothing(n_sequences, all);
+    steps_allocate_nothing(n_sequences, choice);
   }
   return kvtape::test::failures();
 }

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "check.h"
@@ -87,12 +88,15 @@ class Driver {
   std::condition_variable said_;
 };
 
-// What a generation on its own gives: greedy over the chain's logits.
-Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx) {
+// What a generation on its own gives: greedy over the chain's logits, of the allowed tokens where there are some.
+Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {}) {
   Tokens drawn;
   std::vector<float> logits(test::kVocab);
   while (drawn.size() < max_tokens && tokens.size() < n_ctx) {
     test::fill_logits(test::chain(tokens), logits);
+    for (std::int32_t id = 0; id < test::kVocab && !allowed.empty(); ++id) {
+      if (!std::ranges::binary_search(allowed, id)) logits[static_cast<std::size_t>(id)] = -1e9f;
+    }
     const auto token = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     tokens.push_back(token);
     drawn.push_back(token);
@@ -101,8 +105,9 @@ Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx) {
   return drawn;
 }
 
-engine::GenerationParams params(std::int32_t max_tokens, WorkClass work) {
+engine::GenerationParams params(std::int32_t max_tokens, WorkClass work, Tokens allowed = {}) {
   engine::GenerationParams p;
+  p.sampling.allowed_tokens = std::move(allowed);
   p.max_tokens = max_tokens;
   p.work = work;
   return p;
@@ -147,6 +152,15 @@ class Program {
     return tokens;
   }
 
+  // Ids that an answer is a choice of; as often none, so that all are.
+  Tokens any_choice() {
+    Tokens allowed;
+    for (std::int32_t id = 0; id < test::kVocab; ++id) {
+      if (below(8) == 0) allowed.push_back(id);
+    }
+    return below(2) == 0 ? Tokens{} : allowed;
+  }
+
   void operate() {
     Engine& engine = *driver_.engine;
     const std::size_t choice = held_.empty() ? 0 : below(11);
@@ -176,7 +190,7 @@ class Program {
     } else if (choice == 7) {
       const std::size_t i = below(held_.size());
       if (below(2) == 0 && !held_[i].tokens.empty() && held_[i].tokens.size() < kCtx) {
-        (void)engine.generate(held_[i].id, params(9, any_work()));  // closed while it runs
+        (void)engine.generate(held_[i].id, params(9, any_work(), any_choice()));  // closed while it runs
       }
       engine.close(held_[i].id);
       held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -195,6 +209,7 @@ class Program {
       std::size_t held;
       GenerationId id;
       std::size_t max_tokens;
+      Tokens allowed;
       bool cancel;
     };
     std::vector<Running> running;
@@ -202,8 +217,9 @@ class Program {
       const auto& held = held_[i];
       if (held.tokens.empty() || held.tokens.size() >= kCtx || below(2) == 0) continue;
       const std::size_t max_tokens = 1 + below(7);
-      running.push_back({i, engine.generate(held.id, params(static_cast<std::int32_t>(max_tokens), any_work())),
-                         max_tokens, below(4) == 0});
+      const Tokens allowed = any_choice();
+      const auto generation = params(static_cast<std::int32_t>(max_tokens), any_work(), allowed);
+      running.push_back({i, engine.generate(held.id, generation), max_tokens, allowed, below(4) == 0});
     }
     for (const auto& r : running) {
       if (!r.cancel) continue;
@@ -212,7 +228,7 @@ class Program {
     }
     for (const auto& r : running) {
       Held& held = held_[r.held];
-      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx);
+      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx, r.allowed);
       if (r.cancel) {  // what it said before is true, and it holds exactly that or one more
         const Tokens now = engine.tokens(held.id);
         CHECK(now.size() >= held.tokens.size() && now.size() <= held.tokens.size() + wanted.size());

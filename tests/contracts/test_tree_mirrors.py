@@ -36,7 +36,6 @@ TESTED_BY = {
     "csrc/ops/row_units.h": "tests/ops/test_packing.py",
     "csrc/model/architecture.h": "tests/model/test_load.py",
     "csrc/model/config.h": "tests/model/test_load.py",
-    "csrc/model/cpu_runner.h": "tests/model/test_forward_pass.py",
     "csrc/model/gemma3.h": "tests/model/test_forward_pass.py",
     "csrc/model/llama.h": "tests/model/test_forward_pass.py",
     "csrc/model/qwen2.h": "tests/model/test_forward_pass.py",

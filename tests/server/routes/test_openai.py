@@ -112,6 +112,7 @@ def test_overflow_is_a_400_before_anything_streams(http, stream):
         (b'{"messages": [], "stream": true}', {}, "messages"),
         (json.dumps({**BODY, "tools": [{}]}).encode(), {}, "tools"),
         (json.dumps({**BODY, "temperature": 9}).encode(), {}, "temperature"),
+        (json.dumps({**BODY, "logit_bias": {"70000000": 1}}).encode(), {}, None),
         (json.dumps(BODY).encode(), {"x-layerscale-session-id": "sess_1"}, "x-layerscale-session-id"),
         (json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]}).encode(), {}, None),
     ],

@@ -143,11 +143,12 @@ std::vector<float> logits_of(const std::shared_ptr<const model::Model>& model, c
   std::vector<std::int32_t> tokens(kPrompt), blocks(kContext / model::kBlockSize);
   for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int32_t>(i * 37 % kVocab);
   std::iota(blocks.begin(), blocks.end(), 1);
-  const std::int32_t other_block = 0, last = kPrompt - 1, both[] = {0, kShort};
+  const std::int32_t other_block = 0;
+  const model::Want last{kPrompt - 1, {}}, both[] = {{0, {}}, {kShort, {}}};
   std::vector<float> all;
   const auto step = [&](const model::Batch& batch) {
-    const std::span<const float> logits = runner.forward(batch);
-    all.insert(all.end(), logits.begin(), logits.end());
+    for (const std::span<const float> logits : runner.forward(batch))
+      all.insert(all.end(), logits.begin(), logits.end());
   };
   const model::RowSpan prompt{0, kPrompt, 0, blocks, 0, 0};
   step({.tokens = tokens, .rows = {&prompt, 1}, .wants = {&last, 1}});

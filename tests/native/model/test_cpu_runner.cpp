@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -131,7 +132,10 @@ std::shared_ptr<const model::Model> load(const std::string& architecture) {
   return model::load_model(file, 2);
 }
 
-// A prompt longer than a partition; then the token after it beside a short prompt. Returns all logits that are wanted.
+constexpr std::int32_t kChoice[] = {0, 15, 33, 89};
+
+// A prompt longer than a partition; then the token after it beside a short prompt, twice: the second time the token's row
+// is a choice. Returns all logits that are wanted.
 std::vector<float> logits_of(const std::shared_ptr<const model::Model>& model, const kernels::KernelTable& kernel,
                              KvType kv_type) {
   constexpr std::int32_t kPrompt = 134, kShort = 7, kContext = 192;
@@ -154,6 +158,8 @@ std::vector<float> logits_of(const std::shared_ptr<const model::Model>& model, c
   step({.tokens = tokens, .rows = {&prompt, 1}, .wants = {&last, 1}});
   const model::RowSpan next[] = {{0, 1, kPrompt, blocks, 0, 0}, {1, kShort, 0, {&other_block, 1}, 1, 0}};
   step({.tokens = std::span(tokens).first(1 + kShort), .rows = next, .wants = both});
+  const model::Want choice[] = {{0, kChoice}, {kShort, {}}};
+  step({.tokens = std::span(tokens).first(1 + kShort), .rows = next, .wants = choice});
   return all;
 }
 
@@ -166,7 +172,12 @@ int main() {
     const KvType kv_type = model->config.window == 0 ? KvType::f16 : KvType::q8_0;
     test::every_isa_equals_ref(architecture, [&](const kernels::KernelTable& kernel) {
       const std::vector<float> logits = logits_of(model, kernel, kv_type);
-      CHECK(logits.size() == 3 * kVocab && logits[0] != logits[1] && logits[0] != logits[2 * kVocab]);
+      constexpr std::size_t kChoices = std::size(kChoice);
+      CHECK(logits.size() == 4 * kVocab + kChoices && logits[0] != logits[1] && logits[0] != logits[2 * kVocab]);
+      for (std::size_t i = 0; i < kChoices; ++i) {
+        CHECK(logits[3 * kVocab + i] == logits[kVocab + static_cast<std::size_t>(kChoice[i])]);
+      }
+      CHECK(std::equal(logits.end() - kVocab, logits.end(), logits.begin() + 2 * kVocab));
       for (const float logit : logits) CHECK(std::isfinite(logit));
       return logits;
     });

@@ -14,6 +14,7 @@ static constexpr float kGeluCubic = 0.071354816272600268f;  // 0.044715 of that
 using GeluMul = void(const float* gate, const float* up, float* y, std::size_t n) noexcept;
 namespace ref { GeluMul gelu_mul; }
 namespace avx2 { GeluMul gelu_mul; }
+namespace avx512 { GeluMul gelu_mul; }
 namespace neon { GeluMul gelu_mul; }
 
 }  // namespace kvtape::kernels

@@ -9,6 +9,7 @@ namespace kvtape::kernels {
 using SiluMul = void(const float* gate, const float* up, float* y, std::size_t n) noexcept;
 namespace ref { SiluMul silu_mul; }
 namespace avx2 { SiluMul silu_mul; }
+namespace avx512 { SiluMul silu_mul; }
 namespace neon { SiluMul silu_mul; }
 
 }  // namespace kvtape::kernels

@@ -33,6 +33,7 @@ using QuantizeRows = void(const float* x, std::size_t x_stride, std::size_t n_ro
                           const QuantizedRows& out) noexcept;
 namespace ref { QuantizeRows quantize_rows; }
 namespace avx2 { QuantizeRows quantize_rows; }
+namespace avx512 { QuantizeRows quantize_rows; }
 namespace neon { QuantizeRows quantize_rows; }
 
 }  // namespace kvtape::kernels

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,19 +16,17 @@ using gguf::ValueType;
 
 class Builder {
  public:
+  Builder& append(std::span<const std::byte> bytes) {
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    return *this;
+  }
   template <class T>
   Builder& number(T value) {
-    const auto at = bytes_.size();
-    bytes_.resize(at + sizeof(T));
-    std::memcpy(bytes_.data() + at, &value, sizeof(T));
-    return *this;
+    return append(std::as_bytes(std::span(&value, 1)));
   }
   Builder& u32(std::uint32_t value) { return number(value); }
   Builder& u64(std::uint64_t value) { return number(value); }
-  Builder& raw(std::string_view text) {
-    for (const char c : text) bytes_.push_back(static_cast<std::byte>(c));
-    return *this;
-  }
+  Builder& raw(std::string_view text) { return append(std::as_bytes(std::span(text))); }
   Builder& string(std::string_view text) { return u64(text.size()).raw(text); }
   Builder& type(ValueType type) { return u32(static_cast<std::uint32_t>(type)); }
   Builder& key(std::string_view name, ValueType value_type) { return string(name).type(value_type); }

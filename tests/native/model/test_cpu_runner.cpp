@@ -115,11 +115,9 @@ std::vector<std::byte> file_of(const std::string& architecture) {
   for (const Tensor& tensor : tensors) {
     file.tensor(tensor.name, tensor.dims, static_cast<std::uint32_t>(tensor.dtype), data.align().size());
     const std::size_t n = std::accumulate(tensor.dims.begin(), tensor.dims.end(), std::size_t{1}, std::multiplies<>());
-    for (const std::byte byte : random_rows(random, tensor.dtype, n)) data.number(byte);
+    data.append(random_rows(random, tensor.dtype, n));
   }
-  file.align();
-  for (const std::byte byte : data.bytes()) file.number(byte);
-  return file.bytes();
+  return file.align().append(data.bytes()).bytes();
 }
 
 std::shared_ptr<const model::Model> load(const std::string& architecture) {

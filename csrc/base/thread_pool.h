@@ -2,9 +2,13 @@
 // One pool for the process. A model step takes it (Lease), runs parallel sections on it, and gives it back; several
 // engines take turns, so threads never outnumber the cores asked for.
 //
+// A section's items are dealt in equal shares, worker 0 the first ones and so on, and each worker goes through its own in
+// order; one that is done takes from the end of what others have left. So who reads which memory is known beforehand (but
+// for what is taken), and a waiting worker can fetch the first of it. Only items that somebody has begun are waited for:
+// a worker whose core is taken by another program costs its share of the work and not the time it is away.
+//
 // Inside a lease a waiting worker spins for about 50 us, then yields; it parks only when the lease ends: a futex
-// wake costs 10 to 100 us against some 150 sections a decode step. Only items that somebody has begun are waited for, so
-// that a worker whose core is taken by another program costs its share of the work and not the time it is away.
+// wake costs 10 to 100 us against some 150 sections a decode step.
 
 #include <cstddef>
 #include <type_traits>
@@ -38,6 +42,11 @@ class ThreadPool {
           },
           const_cast<std::remove_const_t<Function>*>(&f));
     }
+
+    // A hint: while `worker` waits it may fetch [data, data + n_bytes) into its cache, until the next hint. Said before a
+    // section it serves the next one: memory is idle from the end of this one to the begin of that. The bytes are not
+    // read, and need not be there.
+    void fetch_soon(std::size_t worker, const std::byte* data, std::size_t n_bytes) noexcept;
 
    private:
     void run(std::size_t n, Body body, void* context);

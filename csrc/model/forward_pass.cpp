@@ -32,10 +32,11 @@ const float* data_or_null(const std::vector<float>& values) { return values.empt
 
 }  // namespace
 
-void ForwardPass::embed(const ops::PackedWeights& embedding, float scale) {
+void ForwardPass::embed(float scale) {
+  fetch_layer(0);
   args_.lease.parallel_for(n_tokens(), [&](std::size_t t, std::size_t) {
     const std::span<float> row{w_.x.data() + t * dim(), dim()};
-    ops::dequantize_row(embedding, static_cast<std::size_t>(args_.batch.tokens[t]), row);
+    ops::dequantize_row(weights_.embedding, static_cast<std::size_t>(args_.batch.tokens[t]), row);
     if (scale != 1.0f) std::ranges::for_each(row, [scale](float& value) { value *= scale; });
   });
 }
@@ -48,6 +49,7 @@ void ForwardPass::project_qkv(const Layer& layer) {
   };
   const ops::MatmulJob jobs[] = {job(layer.wq, q(), layer.q_bias), job(layer.wk, k(), layer.k_bias),
                                  job(layer.wv, v(), layer.v_bias)};
+  ops::fetch_soon(args_.lease, {&layer.wo});
   ops::matmul_many(args_.lease, args_.kernel, jobs);
 }
 
@@ -90,6 +92,7 @@ void ForwardPass::attend(std::size_t layer_index, std::int32_t window) {
 void ForwardPass::add_attended(const Layer& layer) {
   const std::size_t n_q = n_heads() * head_dim();
   w_.activations.set(args_.lease, args_.kernel, w_.attended.data(), n_q, n_tokens(), n_q, int8_form({&layer.wo}));
+  ops::fetch_soon(args_.lease, {&layer.gate, &layer.up});
   add_product(layer.wo, layer.post_attention_norm);
 }
 
@@ -98,21 +101,23 @@ void ForwardPass::add_feed_forward(const Layer& layer, kernels::SiluMul* gated_m
   norm(layer.ffn_norm, int8_form({&layer.gate, &layer.up}));
   const ops::MatmulJob jobs[] = {{&layer.gate, &w_.activations, w_.gate.data(), ffn_dim},
                                  {&layer.up, &w_.activations, w_.up.data(), ffn_dim}};
+  ops::fetch_soon(args_.lease, {&layer.down});
   ops::matmul_many(args_.lease, args_.kernel, jobs);
   w_.activations.set(args_.lease, args_.kernel, w_.gate.data(), ffn_dim, n_tokens(), ffn_dim, int8_form({&layer.down}),
                      [&](std::size_t begin, std::size_t n) {
                        float* gate = w_.gate.data() + begin * ffn_dim;
                        gated_mul(gate, w_.up.data() + begin * ffn_dim, gate, n * ffn_dim);
                      });
+  fetch_layer(static_cast<std::size_t>(&layer - weights_.layers.data()) + 1);
   add_product(layer.down, layer.post_ffn_norm);
 }
 
 // The head is the largest matrix: only wanted rows meet it, and rows that name ids only the tiles that hold some of them.
 // Tiles are those of any row's ids, so that rows of one choice share one pass over its weights.
-void ForwardPass::head(const Weights& weights) {
+void ForwardPass::head() {
   const std::span<const Want> wants = args_.batch.wants;
   if (wants.empty()) return;
-  const ops::PackedWeights& head = weights.head();
+  const ops::PackedWeights& head = weights_.head();
   // 8 bits here are a third of the whole error in the logits (KL 0.0029 to 0.0020), and cost a decode step little: the
   // head waits for memory.
   const ops::Int8Form form = head.quantized() ? ops::Int8Form::twice : ops::Int8Form::none;
@@ -122,7 +127,7 @@ void ForwardPass::head(const Weights& weights) {
     rows.set(args_.lease, args_.kernel, h, dim(), n_rows, dim(), form, [&](std::size_t begin, std::size_t n) {
       for (std::size_t i = begin; i < begin + n; ++i) {
         const float* x = w_.x.data() + static_cast<std::size_t>(wants[w_.order[first + i]].token) * dim();
-        args_.kernel.rms_norm(x, weights.output_norm.data(), h + i * dim(), 1, dim(), config_.norm_eps);
+        args_.kernel.rms_norm(x, weights_.output_norm.data(), h + i * dim(), 1, dim(), config_.norm_eps);
       }
     });
   };
@@ -169,6 +174,16 @@ std::size_t ForwardPass::order_wants() {
     if (std::exchange(w_.named[tile], 0) != 0) w_.tiles.push_back(tile);
   }
   return n_whole;
+}
+
+void ForwardPass::fetch_layer(std::size_t index) {
+  if (index == weights_.layers.size()) {
+    const bool whole = std::ranges::any_of(args_.batch.wants, [](const Want& want) { return want.ids.empty(); });
+    if (whole) ops::fetch_soon(args_.lease, {&weights_.head()});
+    return;
+  }
+  const Layer& layer = weights_.layers[index];
+  ops::fetch_soon(args_.lease, {&layer.wq, &layer.wk, &layer.wv});
 }
 
 void ForwardPass::norm(const std::vector<float>& weight, ops::Int8Form form) {

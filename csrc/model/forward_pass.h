@@ -19,11 +19,11 @@ namespace kvtape::model {
 
 class ForwardPass {
  public:
-  ForwardPass(const ForwardArgs& args, const Config& config, Workspace& workspace)
-      : args_(args), config_(config), w_(workspace) {}
+  ForwardPass(const ForwardArgs& args, const Config& config, const Weights& weights, Workspace& workspace)
+      : args_(args), config_(config), weights_(weights), w_(workspace) {}
 
   // x = the tokens' rows of the embedding, times scale
-  void embed(const ops::PackedWeights& embedding, float scale = 1.0f);
+  void embed(float scale = 1.0f);
 
   // q, k, v = norm(x) Wq^T, norm(x) Wk^T, norm(x) Wv^T, with their biases where the layer has some
   void project_qkv(const Layer& layer);
@@ -40,7 +40,7 @@ class ForwardPass {
   void add_feed_forward(const Layer& layer, kernels::SiluMul* gated_mul);
 
   // wanted = norm(x) Whead^T of the wanted rows, of the wanted ids; capped where the model says so
-  void head(const Weights& weights);
+  void head();
 
  private:
   // activations = norm(x), in the form that their readers need
@@ -49,6 +49,9 @@ class ForwardPass {
   std::size_t order_wants();
   // x += activations weight^T, or post_norm of that where there is one
   void add_product(const ops::PackedWeights& weight, const std::vector<float>& post_norm);
+
+  // Threads that wait fetch the first weights of this layer, or of the head behind the last.
+  void fetch_layer(std::size_t index);
 
   [[nodiscard]] std::size_t n_tokens() const noexcept { return args_.batch.tokens.size(); }
   [[nodiscard]] std::size_t dim() const noexcept { return static_cast<std::size_t>(config_.dim); }
@@ -63,6 +66,7 @@ class ForwardPass {
 
   const ForwardArgs& args_;
   const Config& config_;
+  const Weights& weights_;
   Workspace& w_;
 };
 

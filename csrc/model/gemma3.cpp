@@ -13,8 +13,8 @@ class Gemma3 final : public Architecture {
       : config_(config), weights_(load_weights(loader, config, {.head_norms = true, .post_norms = true})) {}
 
   void forward(const ForwardArgs& args, Workspace& workspace) const override {
-    ForwardPass pass(args, config_, workspace);
-    pass.embed(weights_.embedding, std::sqrt(static_cast<float>(config_.dim)));
+    ForwardPass pass(args, config_, weights_, workspace);
+    pass.embed(std::sqrt(static_cast<float>(config_.dim)));
     for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
       const Layer& layer = weights_.layers[i];
       const bool windowed = config_.windowed(i);
@@ -25,7 +25,7 @@ class Gemma3 final : public Architecture {
       pass.add_attended(layer);
       pass.add_feed_forward(layer, args.kernel.gelu_mul);
     }
-    pass.head(weights_);
+    pass.head();
   }
 
  private:

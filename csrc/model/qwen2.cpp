@@ -11,8 +11,8 @@ class Qwen2 final : public Architecture {
       : config_(config), weights_(load_weights(loader, config, {.qkv_biases = true})) {}
 
   void forward(const ForwardArgs& args, Workspace& workspace) const override {
-    ForwardPass pass(args, config_, workspace);
-    pass.embed(weights_.embedding);
+    ForwardPass pass(args, config_, weights_, workspace);
+    pass.embed();
     for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
       const Layer& layer = weights_.layers[i];
       pass.project_qkv(layer);
@@ -21,7 +21,7 @@ class Qwen2 final : public Architecture {
       pass.add_attended(layer);
       pass.add_feed_forward(layer, args.kernel.silu_mul);
     }
-    pass.head(weights_);
+    pass.head();
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
 #include "base/aligned_buffer.h"
@@ -78,6 +79,10 @@ struct MatmulJob {
 // Runs the jobs in one parallel section (q, k, v; gate, up). Bits depend on nothing but weights and activations.
 // Throws invalid_argument where w and x do not fit each other, or rows of y would overlap.
 void matmul_many(Lease& lease, const kernels::KernelTable& kernel, std::span<const MatmulJob> jobs);
+
+// Lets threads that wait fetch the first weights of their shares of the next section, matmul_many over these matrices. To
+// be said before the section before it. Where the matrices do not lie side by side, some is fetched in vain.
+void fetch_soon(Lease& lease, std::initializer_list<const PackedWeights*> weights);
 
 void matmul(Lease& lease, const kernels::KernelTable& kernel, const PackedWeights& w, const ActivationBuffer& x,
             float* y, std::size_t y_stride);

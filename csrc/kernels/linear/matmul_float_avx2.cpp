@@ -36,7 +36,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const float* x, si
   for (int t = 0; t < T; ++t) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
   for (size_t c = 0; c < n_cols; ++c) {
     const std::byte* w = tile + c * kTileRows * Weight::kBytes;
-    if (T > 1) prefetch_ahead(w, kTileRows * Weight::kBytes);
+    prefetch_ahead<T>(w, kTileRows * Weight::kBytes);
     const __m256 low = Weight::load8(w), high = Weight::load8(w + 8 * Weight::kBytes);
 #pragma GCC unroll 6
     for (int t = 0; t < T; ++t) {

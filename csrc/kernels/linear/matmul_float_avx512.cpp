@@ -37,7 +37,7 @@ void tile_tokens(const std::byte* tile, size_t n_cols, const float* x, size_t x_
   for (int t = 0; t < T; ++t) acc[t] = _mm512_setzero_ps();
   for (size_t c = 0; c < n_cols; ++c) {
     const std::byte* w = tile + c * kTileRows * Weight::kBytes;
-    prefetch_ahead(w, kTileRows * Weight::kBytes);
+    prefetch_ahead<T>(w, kTileRows * Weight::kBytes);
     const __m512 column = Weight::load16(w);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) acc[t] = _mm512_fmadd_ps(column, _mm512_set1_ps(x[t * x_stride + c]), acc[t]);

@@ -36,7 +36,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * block_bytes<with_minimum>;
       const int8_t* q = x.q + b * kBlockLen;
-      if (T > 1) prefetch_ahead(w, block_bytes<with_minimum>);
+      prefetch_ahead<T>(w, block_bytes<with_minimum>);
       __m256i dot[T][2];
 #pragma GCC unroll 4
       for (int g = 0; g < 4; ++g) {

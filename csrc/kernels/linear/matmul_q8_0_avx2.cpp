@@ -39,7 +39,7 @@ inline void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * kBlockBytes;
       const int8_t* q = x.q + b * kBlockLen;
-      if (T > 1) prefetch_ahead(w, kBlockBytes);
+      prefetch_ahead<T>(w, kBlockBytes);
       __m256i dot[T][2];
 #pragma GCC unroll 8
       for (int g = 0; g < 8; ++g) {

@@ -30,7 +30,7 @@ void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRows& x, f
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const std::byte* w = tile + b * kBlockBytes;
       const int8_t* q = x.q + b * kBlockLen;
-      prefetch_ahead(w, kBlockBytes);
+      prefetch_ahead<T>(w, kBlockBytes);
       __m512i dot[T];
       for (int t = 0; t < T; ++t) dot[t] = _mm512_setzero_si512();
 #pragma GCC unroll 8

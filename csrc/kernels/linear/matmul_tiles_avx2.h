@@ -82,7 +82,7 @@ static inline void tile_tokens(const std::byte* tile, size_t n_cols, const Quant
     const size_t end = chain_begin(c + 1, n_blocks);
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const Format block(tile, b);
-      if (T > 1) prefetch_ahead(tile + b * kStep, kStep);
+      prefetch_ahead<T>(tile + b * kStep, kStep);
       __m256i dot[T][2];
       block.template dots<T>(x, b, n_cols, dot);
 #pragma GCC unroll 2

@@ -84,7 +84,7 @@ static void tile_tokens(const std::byte* tile, size_t n_cols, const QuantizedRow
     const size_t end = chain_begin(c + 1, n_blocks);
     for (size_t b = chain_begin(c, n_blocks); b < end; ++b) {
       const Format block(tile, b);
-      prefetch_ahead(tile + b * kStep, kStep);
+      prefetch_ahead<T>(tile + b * kStep, kStep);
       // A stride that GCC knows to be the same in each block makes it keep an address for each load of a block, in vector
       // registers and on the stack: 1.3 times the instructions.
       size_t stride = n_cols;

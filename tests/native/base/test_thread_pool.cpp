@@ -66,6 +66,38 @@ void sections_follow_each_other() {
   CHECK(a == std::vector<std::uint64_t>(n, n_sections + 1));
 }
 
+// A thread that does not get on with an item leaves the rest of its share to the others, from either side.
+void others_take_what_is_left() {
+  ThreadPool pool;
+  ThreadPool::Lease lease(pool, 3);
+  constexpr std::size_t n = 30;
+  for (std::size_t slow : {0, 10, 20}) {  // the first item of each share
+    std::atomic<std::size_t> n_done = 0;
+    lease.parallel_for(n, [&](std::size_t i, std::size_t) {
+      while (i == slow && n_done < n - 1) std::this_thread::yield();
+      ++n_done;
+    });
+    CHECK(n_done == n);
+  }
+}
+
+// Hints change nothing, whatever they point at.
+void fetches_what_is_not_there() {
+  ThreadPool pool;
+  for (std::size_t n_threads : {1, 2, 3}) {
+    ThreadPool::Lease lease(pool, n_threads);
+    const std::vector<std::byte> data(100000);
+    for (const std::byte* at : {data.data(), static_cast<const std::byte*>(nullptr)}) {
+      for (int section = 0; section < 100; ++section) {
+        for (std::size_t t = 0; t < n_threads; ++t) lease.fetch_soon(t, at, data.size());
+        std::atomic<std::size_t> n_done = 0;
+        lease.parallel_for(7, [&](std::size_t, std::size_t) { ++n_done; });
+        CHECK(n_done == 7);
+      }
+    }
+  }
+}
+
 // Leases of several threads take turns: what they share needs no lock of its own.
 void leases_exclude_each_other() {
   ThreadPool pool;
@@ -98,6 +130,14 @@ void refuses_impossible_sizes() {
     }
     CHECK(refused, "n_threads = %zu", n_threads);
   }
+  ThreadPool::Lease lease(ThreadPool::shared(), 2);
+  bool refused = false;
+  try {
+    lease.parallel_for(std::size_t{1} << 26, [](std::size_t, std::size_t) {});
+  } catch (const Error& error) {
+    refused = error.code() == ErrorCode::invalid_argument;
+  }
+  CHECK(refused);
 }
 
 void counts_cores() { CHECK(kvtape::base::usable_cores() >= 1); }
@@ -155,6 +195,8 @@ void survives_a_lack_of_threads() {
 int main() {
   every_index_once();
   sections_follow_each_other();
+  others_take_what_is_left();
+  fetches_what_is_not_there();
   leases_exclude_each_other();
   refuses_impossible_sizes();
   counts_cores();

@@ -65,7 +65,9 @@ void many_equals_one_by_one() {
         for (std::size_t i = 0; i < std::size(w); ++i) {
           jobs.push_back({&w[i], &activations, together[i].data(), w[i].n_rows() + 5});
         }
+        ops::fetch_soon(lease, {&w[0], &w[2]});
         ops::matmul_many(lease, *kernel, jobs);
+        ops::fetch_soon(lease, {&w[5]});  // fewer tiles than threads
         CHECK(together == alone);
         for (std::size_t i = 0; i < std::size(w); ++i) {
           for (std::size_t t = 0; t < n_tokens; ++t) {

@@ -1,0 +1,41 @@
+"""The parser of a model, by its chat template."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvtape.chat.tool_parsers import TOOL_PARSERS, choose_tool_parser, make_tool_parser
+from kvtape.errors import InvalidRequest
+
+# What tells the templates of these models apart.
+TEMPLATES = [
+    (
+        "{% if tools %}<|im_start|>system\nYou are Qwen, created by Alibaba Cloud.<tools></tools><tool_call>",
+        "qwen_coder",
+    ),
+    ("{% if tools %}<|im_start|>system\n<tools></tools><tool_call> {{ '<think>' }}</think>", "hermes"),  # Qwen3
+    ("{% if tools %}You are a function calling AI model. <tool_call>", "hermes"),
+    ("{% if tools %}<tool_call>\n<function=example_function_name>\n<parameter=x>", None),  # Qwen3-Coder
+    ("{% if tools %}<tool_call>{function-name}<arg_key>", None),  # GLM
+    ("<|start_header_id|>{{ tools }} {%- set builtin_tools %}<|python_tag|>", "llama"),
+    ("<|start_header_id|>{{ tools_in_user_message }} '\"parameters\": '", "llama"),  # 3.2
+    ("{{ tools }}[TOOL_CALLS][", "mistral"),
+    ("{{ tools }}[TOOL_CALLS]name[ARGS]", "mistral"),
+    ("{{ tools }}<|tool_call|>", None),
+    ("<|im_start|>{{ message.role }}", "hermes"),  # SmolLM2
+    ("<start_of_turn>", "json"),
+    ("", "json"),
+]
+
+
+@pytest.mark.parametrize(("template", "expected"), TEMPLATES)
+def test_by_template(template, expected):
+    assert choose_tool_parser(template) == expected
+    assert expected is None or expected in TOOL_PARSERS
+
+
+def test_by_name():
+    for name, kind in TOOL_PARSERS.items():
+        assert type(make_tool_parser(name, ["f"])) is kind
+    with pytest.raises(InvalidRequest, match=r"'hermse'.* hermes, qwen_coder, llama, mistral, json"):
+        make_tool_parser("hermse")

@@ -1,0 +1,60 @@
+"""One reply of a model: its text, as it comes, to the events that every dialect is encoded from."""
+
+from __future__ import annotations
+
+from kvtape.chat.events import ContentDelta, Event, ReasoningDelta
+from kvtape.chat.finish import ReplyFinish, finish_reason
+from kvtape.chat.reasoning import ReasoningSplitter
+from kvtape.chat.tool_parsers import ToolParser
+from kvtape.types import FinishReason
+
+__all__ = ["ReplyParser"]
+
+
+class ReplyParser:
+    """Reasoning first, then tool calls in the answer; each only where it is looked for.
+
+    The same events, but for where deltas are cut, however the text is cut. Where the prompt forces a call by writing
+    its opening, feed that opening first, with a cost of 0.
+
+    Args:
+        reasoning: None where the model does not reason, or its reasoning stays in the content.
+        tools: None where the request has no tools, or forbids calls.
+    """
+
+    def __init__(self, *, reasoning: ReasoningSplitter | None = None, tools: ToolParser | None = None) -> None:
+        self.reasoning = reasoning
+        self.tools = tools
+
+    def feed(self, text: str, cost: int = 1) -> list[Event]:
+        """Read more of the reply, which took `cost` tokens, and return what it adds."""
+        if self.reasoning is None:
+            return self._feed_answer(text)
+        reasoning, answer = self.reasoning.feed(text, cost)
+        return self._events(reasoning, answer)
+
+    def close_reasoning(self) -> list[Event]:
+        """End the reasoning by force: the caller has written the closing marker into the sequence."""
+        assert self.reasoning is not None
+        return self._events(self.reasoning.close(), "")
+
+    def finish(self, reason: FinishReason) -> tuple[list[Event], ReplyFinish]:
+        """Return what was held back, and why the reply ended.
+
+        Raises:
+            ValueError: the generation did not end by itself.
+        """
+        events = self._events(*self.reasoning.finish()) if self.reasoning is not None else []
+        if self.tools is None:
+            return events, finish_reason(reason)
+        events += self.tools.finish()
+        return events, finish_reason(reason, n_calls=self.tools.n_calls, n_incomplete=self.tools.n_incomplete)
+
+    def _events(self, reasoning: str, answer: str) -> list[Event]:
+        events: list[Event] = [ReasoningDelta(reasoning)] if reasoning else []
+        return events + self._feed_answer(answer)
+
+    def _feed_answer(self, text: str) -> list[Event]:
+        if self.tools is not None:
+            return self.tools.feed(text)
+        return [ContentDelta(text)] if text else []

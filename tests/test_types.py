@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from kvtape.errors import InvalidRequest
-from kvtape.types import BOUNDS, FinishReason, SamplingParams, TokenEvent, check_bound
+from kvtape.types import BOUNDS, REQUEST_BOUNDS, FinishReason, SamplingParams, TokenEvent, check_bound
 
 
 def test_defaults_are_greedy_and_valid() -> None:
@@ -18,6 +18,21 @@ def test_defaults_are_greedy_and_valid() -> None:
 
 def test_every_bound_is_a_parameter() -> None:
     assert set(BOUNDS) <= {item.name for item in fields(SamplingParams)}
+
+
+def test_no_number_has_two_rows() -> None:
+    assert not BOUNDS.keys() & REQUEST_BOUNDS.keys()
+
+
+@pytest.mark.parametrize("name", REQUEST_BOUNDS)
+def test_bounds_of_a_request_are_closed(name: str) -> None:
+    bound = REQUEST_BOUNDS[name]
+    for value in (int(bound.minimum), int(bound.maximum)):
+        check_bound(name, value)
+    for value in (bound.minimum - 1, bound.maximum + 1, 1.5, True, "1", math.nan):
+        with pytest.raises(InvalidRequest) as caught:
+            check_bound(name, value, param="other")
+        assert caught.value.param == "other"
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -10,7 +10,19 @@ from typing import Any
 
 from kvtape.errors import InvalidRequest
 
-__all__ = ["BOUNDS", "Bound", "FinishReason", "SamplingParams", "TokenEvent", "TopLogprob", "Usage", "WorkClass"]
+__all__ = [
+    "BOUNDS",
+    "MAX_CHOICES",
+    "REQUEST_BOUNDS",
+    "Bound",
+    "FinishReason",
+    "SamplingParams",
+    "TokenEvent",
+    "TopLogprob",
+    "Usage",
+    "WorkClass",
+    "check_bound",
+]
 
 
 class FinishReason(StrEnum):
@@ -40,6 +52,8 @@ class Bound:
     integer: bool = False
 
 
+MAX_CHOICES = 128  # generations of one request: its prompts times the choices of each
+
 # The one table of sampling parameters: every dialect maps its names onto these and takes its limits from here.
 BOUNDS: dict[str, Bound] = {
     "max_tokens": Bound(1, 1 << 20, integer=True),
@@ -53,6 +67,12 @@ BOUNDS: dict[str, Bound] = {
     "presence_penalty": Bound(-2.0, 2.0),
     "seed": Bound(0, (1 << 64) - 1, integer=True),
     "top_logprobs": Bound(0, 20, integer=True),
+}
+# The numbers of a request that are no parameter of its generations.
+REQUEST_BOUNDS: dict[str, Bound] = {
+    "n": Bound(1, MAX_CHOICES, integer=True),
+    "best_of": Bound(1, MAX_CHOICES, integer=True),
+    "text_logprobs": Bound(0, 5, integer=True),  # top_logprobs, where a dialect completes raw text
 }
 MAX_STOP_STRINGS = 16
 MAX_STOP_BYTES = 256
@@ -122,12 +142,12 @@ class SamplingParams:
 
 
 def check_bound(name: str, value: Any, *, param: str | None = None) -> None:
-    """Refuse a number outside its row of `BOUNDS`.
+    """Refuse a number outside its row of `BOUNDS` or `REQUEST_BOUNDS`.
 
     Raises:
         InvalidRequest: not a number, not finite, not whole where it must be, or out of range.
     """
-    bound = BOUNDS[name]
+    bound = BOUNDS.get(name) or REQUEST_BOUNDS[name]
     wanted = f"{'an integer' if bound.integer else 'a number'} from {bound.minimum:g} to {bound.maximum:g}"
     kinds = (int,) if bound.integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not bound.minimum <= value <= bound.maximum:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvtape.engine.sequence import SequenceBase
     from kvtape.model.load import Model
 
-__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "open_chat", "rewrite"]
+__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "encode_prompt", "open_chat", "open_prompts", "rewrite"]
 
 
 def encode_chat(
@@ -68,6 +68,10 @@ class Turn:
         """Run to the end and return every event."""
         async with aclosing(self.events()) as events:
             return [event async for event in events]
+
+    def fork(self, choice: int) -> Turn:
+        """Return the same turn on a fork of the sequence, with the random numbers of another choice."""
+        return Turn(self.sequence.fork(), replace(self._params, choice=choice), self._work)
 
     def close(self) -> None:
         """Give the sequence back; what still runs on it is cancelled."""
@@ -125,6 +129,50 @@ async def open_chat(
     except BaseException:
         sequence.close()
         raise
+
+
+def encode_prompt(model: Model, prompt: str | Sequence[int]) -> list[int]:
+    """Return the tokens of a raw prompt: text, in which special tokens may be spelled out, or ids, which stay as given.
+
+    Raises:
+        InvalidRequest: the text has lone surrogates.
+    """
+    if not isinstance(prompt, str):
+        return list(prompt)
+    add_bos = model.tokenizer.add_bos and not (model.bos_text and prompt.startswith(model.bos_text))
+    return model.tokenizer.encode(prompt, parse_special=True, add_bos=add_bos)
+
+
+async def open_prompts(
+    engine: AsyncEngine, prompts: Sequence[str | Sequence[int]], params: SamplingParams
+) -> list[Turn]:
+    """Start a turn for each raw prompt, on sequences of their own.
+
+    Raises:
+        ContextOverflow: one does not fit.
+        InvalidRequest: one is empty, or has an id outside the vocabulary.
+    """
+    encoded = await asyncio.to_thread(lambda: [encode_prompt(engine.model, prompt) for prompt in prompts])
+    turns: list[Turn] = []
+    try:
+        for index, token_ids in enumerate(encoded):
+            param = "prompt" if len(encoded) == 1 else f"prompt[{index}]"
+            for token_id in token_ids:
+                if not 0 <= token_id < engine.model.n_vocab:
+                    raise InvalidRequest(
+                        f"{param} has token id {token_id}, wanted 0 to {engine.model.n_vocab - 1}", param=param
+                    )
+            sequence = engine.open()
+            try:
+                turns.append(begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param=param))
+            except BaseException:
+                sequence.close()
+                raise
+    except BaseException:
+        for turn in turns:
+            turn.close()
+        raise
+    return turns
 
 
 class Framing:

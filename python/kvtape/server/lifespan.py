@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from kvtape.engine import AsyncEngine, Engine
+from kvtape.model.fingerprint import fingerprint
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.session.manager import SessionManager
 from kvtape.types import SamplingParams
@@ -111,6 +112,15 @@ class Runtime:
             Problem: the engine is not there yet.
         """
         return self.engine.model.tokenizer.token_bytes()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What identifies the model, this build and what else an answer depends on.
+
+        Raises:
+            Problem: the engine is not there yet.
+        """
+        return fingerprint(self.engine.model.path, kv_type=self.engine.core.kv_type)
 
     @property
     def loaded(self) -> bool:

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from kvtape.errors import Overloaded
 from kvtape.protocols.openai.errors import ApiError
+from kvtape.server import responses
 from kvtape.server.responses import EventStream, error_response, unless_gone
 
 
@@ -58,6 +59,24 @@ async def test_a_client_that_leaves_ends_the_source_even_between_frames():
     with pytest.raises(ClientDisconnect):
         await EventStream(frames(), lambda: closed.append(True))({}, client.receive, client.send)
     assert (ended, closed) == ([True], [True])
+
+
+async def test_silence_is_bridged_by_comments_and_a_stream_that_speaks_has_none(monkeypatch):
+    monkeypatch.setattr(responses, "KEEP_ALIVE_SECONDS", 0.02)
+    client, go_on = Client(), asyncio.Event()
+
+    async def frames():
+        while len(client.sent) < 4:
+            await asyncio.sleep(0.005)
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+            yield b"data"
+
+    await EventStream(frames(), go_on.set)({}, client.receive, client.send)
+    start, *bodies, end = [message.get("body") for message in client.sent]
+    assert start is None
+    assert bodies == [b": heartbeat\n\n"] * 3 + [b"data"] * 20
+    assert end == b""
 
 
 async def test_a_client_that_left_before_the_first_frame_still_closes():

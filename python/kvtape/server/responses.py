@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -13,10 +14,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kvtape.protocols.openai.errors import ApiError
+from kvtape.protocols.sse import HEARTBEAT
 
 __all__ = ["EventStream", "error_response", "json_response", "unless_gone"]
 
 T = TypeVar("T")
+
+KEEP_ALIVE_SECONDS = 10.0  # of silence, after which a comment says that the stream lives
 
 
 def json_response(body: msgspec.Struct | bytes, status: int = 200) -> Response:
@@ -43,7 +47,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(Response):
-    """Frames of an event stream, flushed one by one.
+    """Frames of an event stream, flushed one by one, and comments while there are none, as during a long prefill.
 
     The frames' generator is closed and `on_close` called in any case: at the end, when the client goes away, and when
     not a single frame could be sent.
@@ -57,6 +61,7 @@ class EventStream(Response):
         self.body = b""
         self._frames = frames
         self._on_close = on_close
+        self._sent_at = time.monotonic()
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
 
@@ -74,10 +79,28 @@ class EventStream(Response):
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._frames) as frames:
-            async for frame in frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        keeping_alive = asyncio.ensure_future(self._keep_alive(send))
+        try:
+            async with aclosing(self._frames) as frames:
+                async for frame in frames:
+                    await self._send_frame(send, frame)
+        finally:
+            keeping_alive.cancel()
+            await asyncio.wait([keeping_alive])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_frame(self, send: Send, frame: bytes) -> None:
+        self._sent_at = time.monotonic()
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+    async def _keep_alive(self, send: Send) -> None:
+        """Send a comment after each time of silence; beside the frames, so that they cost no more for it."""
+        while True:
+            remaining = self._sent_at + KEEP_ALIVE_SECONDS - time.monotonic()
+            if remaining > 0:
+                await asyncio.sleep(remaining)
+            else:
+                await self._send_frame(send, HEARTBEAT)
 
 
 async def _race(work: asyncio.Future[T], receive: Callable[[], Awaitable[Any]]) -> T:

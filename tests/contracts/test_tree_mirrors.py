@@ -52,6 +52,7 @@ TESTED_BY = {
     "csrc/ring/indices.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",
     "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
+    "python/kvtape/protocols/openai/completions_models.py": "tests/protocols/openai/test_completions_codec.py",
     "python/kvtape/protocols/openai/models.py": "tests/protocols/openai/test_codec.py",
     "python/kvtape/server/routes/common.py": "tests/server/routes/test_layerscale.py",
     "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",

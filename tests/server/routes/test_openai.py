@@ -1,4 +1,4 @@
-"""Chat completions over HTTP."""
+"""Chat and raw completions over HTTP."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_usage_comes_last_where_it_is_asked_for(http):
 @pytest.mark.parametrize("stream", [False, True])
 def test_logprobs_are_those_of_every_token(http, stream):
     response = chat(http, stream=stream, logprobs=True, top_logprobs=3)
-    choice = frames(response)[-1]["choices"][0] if stream else response.json()["choices"][0]
-    entries = choice["logprobs"]["content"]
+    choices = [chunk["choices"][0] for chunk in (frames(response) if stream else [response.json()])]
+    entries = [entry for choice in choices if choice["logprobs"] for entry in choice["logprobs"]["content"]]
     assert len(entries) == 8
     for entry in entries:
         assert len(entry["top_logprobs"]) == 3
@@ -124,3 +124,123 @@ def test_bad_requests_name_what_is_wrong(http, content, headers, param):
     assert error["type"] == "invalid_request_error"
     if param is not None:
         assert error["param"] == param
+
+
+def joined(chunks, n):
+    """Return text, log-probabilities and finish reason of each choice of a stream of raw completions."""
+    choices = [{"text": "", "logprobs": None, "finish_reason": None} for _ in range(n)]
+    for chunk in chunks:
+        for piece in chunk["choices"]:
+            choice = choices[piece["index"]]
+            assert choice["finish_reason"] is None
+            choice["text"] += piece["text"]
+            choice["finish_reason"] = piece["finish_reason"]
+            if piece["logprobs"]:
+                old = choice["logprobs"] or {name: [] for name in piece["logprobs"]}
+                choice["logprobs"] = {name: old[name] + more for name, more in piece["logprobs"].items()}
+    return choices
+
+
+def complete(http, **fields):
+    body = {"prompt": "the system", "max_tokens": 8, "temperature": 0, "ignore_eos": True, **fields}
+    response = http.post("/v1/completions", json=body)
+    assert response.status_code == 200, response.text
+    return response
+
+
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize(("prompt", "n"), [("the system", 1), (["the system", "a user"], 3)])
+def test_raw_completions_add_up_streamed_and_plain(http, prompt, n, echo):
+    logprobs = None if echo else 2
+    fields = {"prompt": prompt, "n": n, "echo": echo, "logprobs": logprobs, "temperature": 1, "seed": 4}
+    plain = complete(http, **fields).json()
+    n_choices = n * (1 if isinstance(prompt, str) else len(prompt))
+    assert plain["object"] == "text_completion"
+    assert plain["id"].startswith("cmpl-")
+    assert [choice.pop("index") for choice in plain["choices"]] == list(range(n_choices))
+    *chunks, last = frames(complete(http, **fields, stream=True, stream_options={"include_usage": True}))
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+    assert joined(chunks, n_choices) == plain["choices"]
+    for usage in (plain["usage"], last["usage"]):
+        assert usage["completion_tokens"] == 8 * n_choices
+        assert usage["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+    for index, choice in enumerate(plain["choices"]):
+        text = prompt if isinstance(prompt, str) else prompt[index // n]
+        assert choice["text"].startswith(text) == echo
+        if logprobs is not None:
+            assert len(choice["logprobs"]["tokens"]) == 8
+
+
+def test_token_ids_are_a_prompt_too(http, app):
+    tokenizer = app.state.runtime.engine.model.tokenizer
+    ids = tokenizer.encode("the system")
+    by_text = complete(http).json()["choices"]
+    assert complete(http, prompt=ids).json()["choices"] == by_text
+    assert complete(http, prompt=[ids, ids]).json()["choices"] == [by_text[0], {**by_text[0], "index": 1}]
+    assert complete(http, prompt=ids, echo=True).json()["choices"][0]["text"] == "the system" + by_text[0]["text"]
+
+
+def test_best_of_returns_the_most_probable(http):
+    fields = {"prompt": ["the system", "a user"], "temperature": 1.5, "seed": 3, "logprobs": 0}
+    candidates = complete(http, **fields, n=6).json()["choices"]
+    best = complete(http, **fields, n=2, best_of=6).json()
+    assert best["usage"]["completion_tokens"] == 8 * 12
+
+    def mean(choice):
+        values = choice["logprobs"]["token_logprobs"]
+        return sum(values) / len(values)
+
+    wanted = [sorted(candidates[i : i + 6], key=mean, reverse=True)[:2] for i in (0, 6)]
+    assert [choice["text"] for choice in best["choices"]] == [choice["text"] for pair in wanted for choice in pair]
+    hidden = complete(http, **{**fields, "logprobs": None}, n=2, best_of=6).json()["choices"]
+    assert [choice["text"] for choice in hidden] == [choice["text"] for choice in best["choices"]]
+    assert all(choice["logprobs"] is None for choice in hidden)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_choices_of_a_chat(http, stream):
+    fields = {"n": 3, "temperature": 2.0, "top_p": 1.0, "seed": 5, "max_tokens": 12}
+    alone = chat(http, **{**fields, "n": 1}).json()
+    if stream:
+        *chunks, last = frames(chat(http, **fields, stream=True, stream_options={"include_usage": True}))
+        pieces = [piece for chunk in chunks for piece in chunk["choices"]]
+        texts = ["".join(p["delta"].get("content", "") for p in pieces if p["index"] == i) for i in range(3)]
+        reasons = [piece["finish_reason"] for piece in pieces if piece["finish_reason"]]
+        usage = last["usage"]
+    else:
+        body = chat(http, **fields).json()
+        texts = [choice["message"]["content"] for choice in body["choices"]]
+        reasons = [choice["finish_reason"] for choice in body["choices"]]
+        usage = body["usage"]
+    assert texts[0] == alone["choices"][0]["message"]["content"]
+    assert len(set(texts)) == 3
+    assert reasons == ["length"] * 3
+    assert usage["completion_tokens"] == 36
+    assert usage["prompt_tokens"] == alone["usage"]["prompt_tokens"]
+
+
+def test_every_reply_names_model_and_build(http):
+    stream = frames(chat(http, stream=True))
+    names = {body["system_fingerprint"] for body in (chat(http).json(), complete(http).json(), *stream)}
+    (name,) = names
+    assert name.startswith("fp_")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"prompt": "x" * 4000}, "context_length_exceeded", "prompt"),
+        ({"prompt": ["a", "x" * 4000], "n": 2, "stream": True}, "context_length_exceeded", "prompt[1]"),
+        ({"prompt": [5, 1 << 40]}, None, "prompt"),
+        ({"prompt": [[5], [-1]]}, None, "prompt[1]"),
+        ({"prompt": ""}, None, "prompt"),
+        ({"suffix": "."}, None, "suffix"),
+    ],
+)
+def test_bad_completions_name_what_is_wrong(http, app, fields, code, param):
+    n_before = app.state.runtime.engine.stats().n_sequences
+    response = http.post("/v1/completions", json={"prompt": "a", **fields})
+    assert response.status_code == 400, response.text
+    error = response.json()["error"]
+    assert (error.get("code"), error.get("param")) == (code, param)
+    assert app.state.runtime.engine.stats().n_sequences == n_before

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
+from kvtape.protocols.openai.fields import LATER, read_count, read_include_usage, read_logit_bias, read_seed, refuse_all
+from kvtape.protocols.openai.logprobs import TokenBytes, WithText, encode_chat_logprobs
 from kvtape.protocols.requests import decode_request, refuse_unless
 from kvtape.protocols.sampling import read_stop, sampling_params, token_limit
 from kvtape.protocols.sse import encode_event
-from kvtape.types import FinishReason, SamplingParams, TokenEvent, Usage
+from kvtape.types import SamplingParams, TokenEvent, Usage
 
 __all__ = ["ChatCall", "ChatStreamEncoder", "decode_chat_request", "encode_completion", "encode_usage", "read_messages"]
 
 DEFAULT_TEMPERATURE = 0.6
 DEFAULT_TOP_P = 0.9
 
-_ROLES = ("system", "user", "assistant")
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_LATER_IN_MESSAGES = (
+    "tool_calls", "tool_call_id", "function_call", "reasoning", "reasoning_content", "audio", "refusal",
+)  # fmt: skip
 _NO_THINKING = ("none", "minimal", "low")
 _THINKING = ("medium", "high", "xhigh", "max")
-_LATER = "is not supported by this server"
+_SERVICE_TIER = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class ChatCall:
     params: SamplingParams
     stream: bool
     include_usage: bool
+    n: int = 1
+    service_tier: str | UnsetType = UNSET  # as the reply names it
     template_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -50,7 +57,9 @@ def decode_chat_request(body: bytes) -> ChatCall:
         messages=read_messages(request.messages),
         params=_read_params(request),
         stream=bool(request.stream),
-        include_usage=request.stream_options is not None and request.stream_options.include_usage is True,
+        include_usage=read_include_usage(request.stream, request.stream_options),
+        n=read_count("n", request.n),
+        service_tier=UNSET if request.service_tier is None else _SERVICE_TIER,
         template_options=_template_options(request),
     )
 
@@ -70,9 +79,9 @@ def read_messages(messages: list[models.InputMessage], *, param: str = "messages
             raise InvalidRequest(
                 f"{path}.role must be one of {', '.join(_ROLES)}, found {message.role!r:.40}", param=f"{path}.role"
             )
-        for name in ("tool_calls", "tool_call_id", "reasoning", "reasoning_content"):
-            refuse_unless(not getattr(message, name), f"{path}.{name}", _LATER)
-        plain.append({"role": message.role, "content": _read_content(message.content, f"{path}.content")})
+        for name in _LATER_IN_MESSAGES:
+            refuse_unless(not getattr(message, name), f"{path}.{name}", LATER)
+        plain.append({"role": _ROLES[message.role], "content": _read_content(message.content, f"{path}.content")})
     return plain
 
 
@@ -92,17 +101,15 @@ def _read_content(content: str | list[models.ContentPart] | None, path: str) -> 
 
 
 def _refuse_unsupported(request: models.ChatRequest) -> None:
-    refuse_unless(request.n in (None, 1), "n", "must be 1; several choices are not supported by this server")
-    refuse_unless(not request.tools, "tools", _LATER)
+    refuse_all(request, ("tools", "functions", "grammar", "regex", "audio", "moderation", "session_id"))
     refuse_unless(request.tool_choice in (None, "auto", "none"), "tool_choice", "needs tools")
-    refuse_unless(not request.functions, "functions", _LATER)
     refuse_unless(request.function_call in (None, "auto", "none"), "function_call", "needs functions")
-    refuse_unless(request.response_format in (None, {"type": "text"}), "response_format", _LATER)
+    refuse_unless(request.response_format in (None, {"type": "text"}), "response_format", LATER)
     refuse_unless(request.modalities in (None, ["text"]), "modalities", "must be ['text']")
-    for name in ("audio", "prediction", "web_search_options"):
-        refuse_unless(getattr(request, name) is None, name, _LATER)
-    refuse_unless(request.session_id is None, "session_id", "is not supported by this server on chat completions")
-    refuse_unless(request.stream_options is None or bool(request.stream), "stream_options", "needs stream to be true")
+    refuse_unless(request.web_search_options is None, "web_search_options", LATER)
+    refuse_unless(request.verbosity in (None, "medium"), "verbosity", "must be 'medium'; there is no other here")
+    tiers = (None, "auto", "default", "flex", "scale", "priority", "fast")
+    refuse_unless(request.service_tier in tiers, "service_tier", "is not one that there is")
     refuse_unless(
         request.reasoning_effort in (None, *_NO_THINKING, *_THINKING),
         "reasoning_effort",
@@ -139,25 +146,13 @@ def _read_params(request: models.ChatRequest) -> SamplingParams:
         repeat_penalty=request.repeat_penalty,
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
-        logit_bias=_read_logit_bias(request.logit_bias),
-        seed=request.seed,
+        logit_bias=read_logit_bias(request.logit_bias),
+        seed=read_seed(request.seed),
         stop=read_stop(request.stop),
         ignore_eos=request.ignore_eos,
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
     )
-
-
-def _read_logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
-    if bias is None:
-        return None
-    for token, value in bias.items():
-        if not token.isdecimal() or not -100.0 <= value <= 100.0:
-            raise InvalidRequest(
-                f"logit_bias maps token ids to numbers from -100 to 100, found {token!r:.20}: {value}",
-                param="logit_bias",
-            )
-    return {int(token): value for token, value in bias.items()}
 
 
 def encode_usage(usage: Usage) -> models.UsageBody:
@@ -170,80 +165,68 @@ def encode_usage(usage: Usage) -> models.UsageBody:
     )
 
 
-def _encode_logprobs(events: Iterable[TokenEvent], token_bytes: Callable[[int], bytes]) -> models.Logprobs:
-    def spell(token_id: int) -> tuple[str, list[int]]:
-        raw = token_bytes(token_id)
-        return raw.decode("utf-8", "replace"), list(raw)
-
-    entries = []
-    for event in events:
-        token, raw = spell(event.token_id)
-        top = []
-        for alternative in event.top_logprobs:
-            other, other_raw = spell(alternative.token_id)
-            top.append(models.TopTokenLogprob(other, _finite(alternative.logprob), other_raw))
-        entries.append(models.TokenLogprob(token, _finite(event.logprob or 0.0), raw, top))
-    return models.Logprobs(entries)
-
-
-def _finite(logprob: float) -> float:
-    return max(logprob, -9999.0)  # JSON has no -inf
-
-
 def encode_completion(
-    events: list[TokenEvent],
+    choices: Sequence[Sequence[TokenEvent]],
+    usage: Usage,
+    head: models.Head,
     *,
-    completion_id: str,
-    created: int,
-    model: str,
-    token_bytes: Callable[[int], bytes] | None = None,
+    token_bytes: TokenBytes | None = None,
+    service_tier: str | UnsetType = UNSET,
 ) -> bytes:
-    """Encode a plain reply from all events of its generation; give `token_bytes` where log-probabilities were asked."""
-    last = events[-1]
-    if last.finish_reason is None or last.usage is None:
-        raise ValueError("the last event of a generation carries finish_reason and usage")
-    choice = models.Choice(
-        message=models.OutputMessage("".join(event.text for event in events)),
-        finish_reason=str(last.finish_reason),
-        logprobs=_encode_logprobs(events, token_bytes) if token_bytes else None,
-    )
-    completion = models.Completion(completion_id, created, model, [choice], encode_usage(last.usage))
-    return msgspec.json.encode(completion)
+    """Encode a plain reply from all events of each choice; give `token_bytes` where log-probabilities were asked."""
+    encoded = [
+        models.Choice(
+            message=models.OutputMessage("".join(event.text for event in events)),
+            finish_reason=str(events[-1].finish_reason),
+            logprobs=encode_chat_logprobs(events, token_bytes) if token_bytes else None,
+            index=index,
+        )
+        for index, events in enumerate(choices)
+    ]
+    return msgspec.json.encode(models.Completion(*head, encoded, encode_usage(usage), service_tier=service_tier))
 
 
 class ChatStreamEncoder:
-    """Frames of one streamed reply, in order: `start`, `token` for each event, `finish`."""
+    """Frames of one streamed reply: `start`, `event` for each event of each choice, `end`."""
 
     def __init__(
         self,
+        head: models.Head,
         *,
-        completion_id: str,
-        created: int,
-        model: str,
+        n: int = 1,
         include_usage: bool = False,
-        token_bytes: Callable[[int], bytes] | None = None,
+        token_bytes: TokenBytes | None = None,
+        service_tier: str | UnsetType = UNSET,
     ) -> None:
-        self._head = (completion_id, created, model)
+        self._head = head
         self._include_usage = include_usage
         self._token_bytes = token_bytes
-        self._events: list[TokenEvent] = []
+        self._service_tier = service_tier
+        self._held = [WithText() for _ in range(n)]
 
     def start(self) -> bytes:
-        """Frame the role."""
-        return self._frame([models.ChunkChoice(models.Delta(role="assistant", content=""))])
+        """Frame the role of each choice."""
+        role = models.Delta(role="assistant", content="")
+        return b"".join(self._frame([models.ChunkChoice(role, index=index)]) for index in range(len(self._held)))
 
-    def token(self, event: TokenEvent) -> bytes:
-        """Frame a token's text; empty while the token has none to show."""
-        if self._token_bytes:
-            self._events.append(event)
-        return self._frame([models.ChunkChoice(models.Delta(content=event.text))]) if event.text else b""
+    def event(self, index: int, event: TokenEvent) -> bytes:
+        """Frame a token's text, and the finish reason after the last; empty while there is nothing to show."""
+        shown = self._held[index].push(event) if self._token_bytes else []
+        logprobs = encode_chat_logprobs(shown, self._token_bytes) if self._token_bytes and shown else None
+        frames = b""
+        if event.text:
+            frames = self._frame([models.ChunkChoice(models.Delta(content=event.text), logprobs, index=index)])
+            logprobs = None
+        if event.finish_reason is not None:
+            frames += self._frame([models.ChunkChoice(models.Delta(), logprobs, str(event.finish_reason), index)])
+        return frames
 
-    def finish(self, reason: FinishReason, usage: Usage) -> bytes:
-        """Frame the end: the finish reason with all log-probabilities, then the usage where it was asked for."""
-        logprobs = _encode_logprobs(self._events, self._token_bytes) if self._token_bytes else None
-        end = self._frame([models.ChunkChoice(models.Delta(), logprobs=logprobs, finish_reason=str(reason))])
-        return end + self._frame([], encode_usage(usage)) if self._include_usage else end
+    def end(self, usage: Usage) -> bytes:
+        """Frame the usage where it was asked for."""
+        return self._frame([], encode_usage(usage)) if self._include_usage else b""
 
     def _frame(self, choices: list[models.ChunkChoice], usage: models.UsageBody | None = None) -> bytes:
-        chunk = models.Chunk(*self._head, choices, usage=usage if self._include_usage else UNSET)
+        chunk = models.Chunk(
+            *self._head, choices, usage=usage if self._include_usage else UNSET, service_tier=self._service_tier
+        )
         return encode_event(msgspec.json.encode(chunk))

@@ -1,8 +1,11 @@
-"""Chat completions: the objects on the wire. Unknown fields are ignored on input, absent ones left out on output."""
+"""Chat completions: the objects on the wire, and what all replies share.
+
+Unknown fields are ignored on input, absent ones left out on output.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,6 +18,7 @@ __all__ = [
     "Completion",
     "ContentPart",
     "Delta",
+    "Head",
     "InputMessage",
     "Logprobs",
     "OutputMessage",
@@ -24,6 +28,15 @@ __all__ = [
     "TopTokenLogprob",
     "UsageBody",
 ]
+
+
+class Head(NamedTuple):
+    """What every frame of a reply begins with."""
+
+    id: str
+    created: int  # Unix seconds
+    model: str
+    system_fingerprint: str
 
 
 class ContentPart(msgspec.Struct):
@@ -41,6 +54,9 @@ class InputMessage(msgspec.Struct):
     name: str | None = None  # inert
     tool_calls: list[Any] | None = None
     tool_call_id: str | None = None
+    function_call: Any = None
+    audio: Any = None
+    refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
 
@@ -49,15 +65,22 @@ class StreamOptions(msgspec.Struct):
     """Options of a streamed reply."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 class ChatRequest(msgspec.Struct, kw_only=True):
-    """Body of `POST /v1/chat/completions`. Every field here is honoured, inert, or refused by name in the codec."""
+    """Body of `POST /v1/chat/completions`. Every field here is honoured, inert, or refused by name in the codec.
+
+    Inert and not looked at, for nothing that they ask for changes a reply: `user`, `safety_identifier`, `metadata`,
+    `store`, `prompt_cache_key`, `prompt_cache_options`, `prompt_cache_retention`, `prediction`.
+    """
 
     messages: list[InputMessage]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    n: int | None = None
+    service_tier: str | None = None  # there is one; the reply names it where the request asked for any
     # sampling
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -84,14 +107,16 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     # refused unless they ask for nothing
-    n: int | None = None
     tools: list[Any] | None = None
     functions: list[Any] | None = None
     function_call: Any = None
     response_format: Any = None
+    grammar: Any = None
+    regex: Any = None
     modalities: list[str] | None = None
     audio: Any = None
-    prediction: Any = None
+    moderation: Any = None
+    verbosity: str | None = None
     web_search_options: Any = None
     session_id: str | None = None
 
@@ -156,9 +181,11 @@ class Completion(msgspec.Struct):
     id: str
     created: int
     model: str
+    system_fingerprint: str
     choices: list[Choice]
     usage: UsageBody
     object: Literal["chat.completion"] = "chat.completion"
+    service_tier: str | UnsetType = UNSET
 
 
 class Delta(msgspec.Struct):
@@ -183,6 +210,8 @@ class Chunk(msgspec.Struct):
     id: str
     created: int
     model: str
+    system_fingerprint: str
     choices: list[ChunkChoice]
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: UsageBody | UnsetType | None = UNSET
+    service_tier: str | UnsetType = UNSET

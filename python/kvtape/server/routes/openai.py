@@ -1,4 +1,4 @@
-"""Chat completions."""
+"""Chat and raw completions."""
 
 from __future__ import annotations
 
@@ -6,68 +6,125 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kvtape.chat.conversation import Turn, open_chat
+from kvtape.chat.choices import Choices, most_probable
+from kvtape.chat.conversation import open_chat, open_prompts
 from kvtape.errors import InvalidRequest, KvtapeError
 from kvtape.protocols.openai.codec import ChatStreamEncoder, decode_chat_request, encode_completion
+from kvtape.protocols.openai.completions_codec import (
+    CompletionsCall,
+    TextStreamEncoder,
+    decode_completions_request,
+    encode_text_completion,
+)
 from kvtape.protocols.openai.errors import encode_error_event
+from kvtape.protocols.openai.models import Head
 from kvtape.protocols.sse import DONE
+from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
+from kvtape.types import TokenEvent, Usage
 
 __all__ = ["ROUTES"]
 
 
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, at once or as a stream."""
+    _refuse_session(request)
     runtime = runtime_of(request)
-    engine = runtime.engine
     call = decode_chat_request(await read_body(request))
-    if "x-layerscale-session-id" in request.headers:
-        raise InvalidRequest(
-            "x-layerscale-session-id is not supported by this server on chat completions",
-            param="x-layerscale-session-id",
-        )
-    completion_id, created, model = f"chatcmpl-{secrets.token_hex(12)}", int(time.time()), engine.model.name
+    head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
-    turn = await open_chat(engine, call.messages, call.params, call.template_options)
+    turn = await open_chat(runtime.engine, call.messages, call.params, call.template_options)
+    choices = Choices([turn], call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
-            completion_id=completion_id,
-            created=created,
-            model=model,
+            head,
+            n=call.n,
             include_usage=call.include_usage,
             token_bytes=token_bytes,
+            service_tier=call.service_tier,
         )
-        return EventStream(_frames(turn, encoder), on_close=turn.close)
-    try:
-        events = await unless_gone(request, turn.collect())
-    finally:
-        turn.close()
+        return EventStream(_frames(choices, encoder), on_close=choices.close)
+    events = await _collect(request, choices)
     return json_response(
-        encode_completion(events, completion_id=completion_id, created=created, model=model, token_bytes=token_bytes)
+        encode_completion(events, choices.usage, head, token_bytes=token_bytes, service_tier=call.service_tier)
     )
 
 
-async def _frames(turn: Turn, encoder: ChatStreamEncoder) -> AsyncGenerator[bytes, None]:
+async def completions(request: Request) -> Response:
+    """Continue raw prompts, at once or as a stream."""
+    _refuse_session(request)
+    runtime = runtime_of(request)
+    call = decode_completions_request(await read_body(request))
+    head = _head(runtime, "cmpl")
+    token_bytes = runtime.token_bytes.__getitem__ if call.logprobs else None
+    choices = Choices(await open_prompts(runtime.engine, call.prompts, call.params), call.best_of)
+    echoes = _echoes(runtime, call)
+    if call.stream:
+        stream = TextStreamEncoder(head, echoes, include_usage=call.include_usage, token_bytes=token_bytes)
+        return EventStream(_frames(choices, stream), on_close=choices.close)
+    events = await _collect(request, choices)
+    if call.best_of > call.n:
+        of_prompts = [events[first : first + call.best_of] for first in range(0, len(events), call.best_of)]
+        events = [chosen for candidates in of_prompts for chosen in most_probable(candidates, call.n)]
+    return json_response(encode_text_completion(events, echoes, choices.usage, head, token_bytes=token_bytes))
+
+
+def _echoes(runtime: Runtime, call: CompletionsCall) -> list[str]:
+    """Return what each choice's text begins with."""
+    if not call.echo:
+        return [""] * (len(call.prompts) * call.n)
+    decode = runtime.engine.model.tokenizer.decode
+    texts = [prompt if isinstance(prompt, str) else decode(prompt, special=True) for prompt in call.prompts]
+    return [text for text in texts for _ in range(call.n)]
+
+
+def _refuse_session(request: Request) -> None:
+    name = "x-layerscale-session-id"
+    if name in request.headers:
+        raise InvalidRequest(f"{name} is not supported by this server on this route", param=name)
+
+
+def _head(runtime: Runtime, kind: str) -> Head:
+    return Head(f"{kind}-{secrets.token_hex(12)}", int(time.time()), runtime.engine.model.name, runtime.fingerprint)
+
+
+async def _collect(request: Request, choices: Choices) -> list[list[TokenEvent]]:
+    try:
+        return await unless_gone(request, choices.collect())
+    finally:
+        choices.close()
+
+
+class _Encoder(Protocol):
+    def start(self) -> bytes: ...
+    def event(self, index: int, event: TokenEvent) -> bytes: ...
+    def end(self, usage: Usage) -> bytes: ...
+
+
+async def _frames(choices: Choices, encoder: _Encoder) -> AsyncGenerator[bytes, None]:
     started = False
     try:
-        async with aclosing(turn.events()) as events:
-            async for event in events:
+        async with aclosing(choices.events()) as events:
+            async for index, event in events:
                 if not started:  # nothing is sent while the prompt is being prefilled
                     started = True
-                    yield encoder.start()
-                if frame := encoder.token(event):
-                    yield frame
-                if event.finish_reason is not None and event.usage is not None:
-                    yield encoder.finish(event.finish_reason, event.usage)
+                    if frames := encoder.start():
+                        yield frames
+                if frames := encoder.event(index, event):
+                    yield frames
+        yield encoder.end(choices.usage) + DONE
     except KvtapeError as error:
-        yield encode_error_event(error)
-    yield DONE
+        yield encode_error_event(error) + DONE
 
 
-ROUTES = [Route("/v1/chat/completions", chat_completions, methods=["POST"])]
+ROUTES = [
+    Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+    Route("/v1/completions", completions, methods=["POST"]),
+]

@@ -1,0 +1,271 @@
+"""The published Python client `openai`, unmodified, against our server: as a program that changed only the base URL."""
+
+from __future__ import annotations
+
+import random
+
+import openai
+import pytest
+
+from kvtape.server import responses
+from tests.serving import eventually
+
+CHAT = [{"role": "user", "content": "the system"}]
+TOO_LONG = [{"role": "user", "content": "x" * 4000}]
+WORDS = ["the", "system", "and", "a", "user", "of", "tape:", "rows,", "ünïcode,", "日本", "😀"]
+
+
+@pytest.fixture
+def client(tiny_url):
+    with openai.OpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def model(client):
+    return client.models.list().data[0].id
+
+
+@pytest.fixture
+async def async_client(tiny_url):
+    async with openai.AsyncOpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
+        yield client
+
+
+def extra(**fields):
+    """Return what keeps a random model talking."""
+    return {"extra_body": {"ignore_eos": True, **fields}}
+
+
+class Joined:
+    """A stream of either route, put together again by choice."""
+
+    def __init__(self, chunks):
+        self.choices = {}
+        self.usage = None
+        self.heads = set()
+        for chunk in chunks:
+            self.heads.add((chunk.id, chunk.created, chunk.model, chunk.system_fingerprint))
+            self.usage = chunk.usage
+            for piece in chunk.choices:
+                text, logprobs, reason = self.choices.get(piece.index, ("", None, None))
+                assert reason is None, "nothing follows the finish reason"
+                delta = piece.text if hasattr(piece, "text") else piece.delta.content
+                self.choices[piece.index] = (
+                    text + (delta or ""),
+                    joined_logprobs(logprobs, piece.logprobs),
+                    piece.finish_reason,
+                )
+        assert len(self.heads) == 1
+
+
+def joined_logprobs(old, new):
+    if new is None:
+        return old
+    lists = {name: values for name, values in new.model_dump().items() if isinstance(values, list)}
+    return {name: (old or {}).get(name, []) + values for name, values in lists.items()}
+
+
+def plain_choices(reply):
+    """Return a plain reply as `Joined.choices` is."""
+    return {
+        choice.index: (
+            choice.text if hasattr(choice, "text") else choice.message.content,
+            joined_logprobs(None, choice.logprobs),
+            choice.finish_reason,
+        )
+        for choice in reply.choices
+    }
+
+
+def counts(usage):
+    return usage.prompt_tokens, usage.completion_tokens, usage.total_tokens  # what is cached depends on who came before
+
+
+def assert_stream_is_plain(create, fields):
+    plain = create(**fields)
+    streamed = Joined(create(**fields, stream=True, stream_options={"include_usage": True}))
+    assert streamed.choices == plain_choices(plain), fields
+    assert counts(streamed.usage) == counts(plain.usage)
+
+
+def random_fields(rng, text):
+    """Return fields that both routes take."""
+    fields = {
+        "temperature": rng.choice([0, 0.7, 1.5]), "top_p": rng.choice([1, 0.8]), "seed": rng.randrange(-5, 1000),
+        "max_tokens": rng.randrange(1, 24), "n": rng.choice([1, 1, 2, 3]), "presence_penalty": rng.choice([0, 0.5]),
+        "frequency_penalty": rng.choice([0, -0.5]), "logit_bias": {str(rng.randrange(5, 250)): rng.choice([-100, 5])},
+        **extra(ignore_eos=rng.random() < 0.8),
+    }  # fmt: skip
+    if rng.random() < 0.5 and text:  # a stop string that is likely to come
+        begin = rng.randrange(len(text))
+        fields["stop"] = text[begin : begin + rng.randrange(1, 5)]
+    return fields
+
+
+def random_request(client, model, rng):
+    """Return a method of the client and the fields to call it with."""
+    prompt = " ".join(rng.choices(WORDS, k=rng.randrange(1, 12)))
+    sample = client.completions.create(model=model, prompt=prompt, max_tokens=24, temperature=0, **extra())
+    fields = {"model": model, **random_fields(rng, sample.choices[0].text)}
+    if rng.random() < 0.5:
+        if rng.random() < 0.5:
+            fields |= {"logprobs": True, "top_logprobs": rng.choice([0, 3, 20])}
+        roles = rng.choices(["system", "developer", "user", "assistant"], k=rng.randrange(3))
+        messages = [{"role": role, "content": rng.choice(WORDS)} for role in roles]
+        return client.chat.completions.create, {"messages": [*messages, {"role": "user", "content": prompt}], **fields}
+    if rng.random() < 0.5:
+        fields |= {"logprobs": rng.choice([0, 1, 5])}
+    else:
+        fields |= {"echo": rng.random() < 0.5}
+    prompts = rng.choice([prompt, [prompt, "the"], [5, 6, 7], [[8, 9], [10]]])
+    return client.completions.create, {"prompt": prompts, **fields}
+
+
+def test_streaming_equals_plain_over_random_requests(client, model):
+    rng = random.Random(1)
+    for _ in range(50):
+        assert_stream_is_plain(*random_request(client, model, rng))
+
+
+@pytest.mark.slow
+def test_streaming_equals_plain_over_a_thousand_random_requests(client, model):
+    rng = random.Random(2)
+    for _ in range(1000):
+        assert_stream_is_plain(*random_request(client, model, rng))
+
+
+@pytest.mark.parametrize("n_characters", [1, 2, 3])
+def test_stop_strings_end_the_text_wherever_they_stand(client, model, n_characters):
+    fields = {
+        "model": model,
+        "prompt": "日本 😀",
+        "max_tokens": 24,
+        "temperature": 1.2,
+        "seed": 2,
+        "logprobs": 1,
+        **extra(),
+    }
+    text = client.completions.create(**fields).choices[0].text
+    for begin in range(len(text) - n_characters + 1):
+        stop = text[begin : begin + n_characters]
+        if "\ufffd" in stop:  # bytes that are no character; the string would not match them
+            continue
+        choice = client.completions.create(**fields, stop=[stop, "never seen"]).choices[0]
+        assert (choice.text, choice.finish_reason) == (text[: text.index(stop)], "stop")
+        assert_stream_is_plain(client.completions.create, {**fields, "stop": stop})
+
+
+def test_models(client):
+    (listed,) = client.models.list().data
+    assert client.models.retrieve(listed.id) == listed
+    assert listed.object == "model"
+    assert isinstance(listed.created, int)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")
+
+
+def test_a_chat_and_its_next_turn(client, model):
+    reply = client.chat.completions.create(
+        model=model, messages=CHAT, max_completion_tokens=6, user="me", metadata={"a": "b"}, store=False,
+        service_tier="auto", **extra(),
+    )  # fmt: skip
+    assert reply.object == "chat.completion"
+    assert reply.id.startswith("chatcmpl-")
+    assert (reply.model, reply.service_tier) == (model, "default")
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage.completion_tokens == 6
+    messages = [*CHAT, reply.choices[0].message, {"role": "user", "content": "and?"}]
+    again = client.chat.completions.create(model=model, messages=messages, max_tokens=1)
+    assert again.usage.prompt_tokens > reply.usage.prompt_tokens
+
+
+def test_the_stream_helper_of_chat(client, model):
+    fields = {"model": model, "messages": CHAT, "max_tokens": 24, "seed": 1, "logprobs": True, "n": 2, **extra()}
+    plain = client.chat.completions.create(**fields)
+    with client.chat.completions.stream(**fields) as stream, pytest.raises(openai.LengthFinishReasonError):
+        stream.get_final_completion()
+    texts = [choice.message.content for choice in plain.choices]
+    fields["stop"] = [next(c for c in text[1:] if c not in f"{text[0]}\ufffd") for text in texts]
+    plain = client.chat.completions.create(**fields)
+    with client.chat.completions.stream(**fields, stream_options={"include_usage": True}) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done", "logprobs.content.delta", "logprobs.content.done"} <= kinds
+    assert plain_choices(final) == plain_choices(plain)
+    assert counts(final.usage) == counts(plain.usage)
+
+
+def test_best_of(client, model):
+    fields = {"model": model, "prompt": "the", "temperature": 1.5, "seed": 1, "logprobs": 0, **extra()}
+    reply = client.completions.create(**fields, n=2, best_of=5)
+    means = [sum(choice.logprobs.token_logprobs) for choice in reply.choices]
+    assert means == sorted(means, reverse=True)
+    assert reply.usage.completion_tokens == 5 * 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "code", "param"),
+    [
+        ({"temperature": 3}, openai.BadRequestError, None, "temperature"),
+        ({"messages": TOO_LONG}, openai.BadRequestError, "context_length_exceeded", "messages"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, None, "tools"),
+        ({"n": 1000}, openai.BadRequestError, None, "n"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors_are_its_own_classes(client, model, stream, fields, error, code, param):
+    with pytest.raises(error) as caught:
+        client.chat.completions.create(**{"model": model, "messages": CHAT, "stream": stream, **fields})
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert caught.value.request_id.startswith("req_")
+
+
+def test_a_wrong_key(client, model):
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="wrong").completions.create(model=model, prompt="a")
+
+
+def test_leaving_a_stream_stops_the_engine(client, model, tiny_engine):
+    for create, fields in (
+        (client.chat.completions.create, {"messages": CHAT}),
+        (client.completions.create, {"prompt": ["the", "a"], "max_tokens": 1500}),
+    ):
+        with create(model=model, n=3, stream=True, **fields, **extra()) as stream:
+            next(iter(stream))
+            assert tiny_engine.stats().running > 0
+        eventually(lambda: tiny_engine.stats().running == 0)
+
+
+def test_a_timeout_stops_the_engine_and_is_tried_again(client, model, tiny_engine):
+    fields = {"model": model, "prompt": "the", "max_tokens": 1500, "n": 8, **extra()}
+    before = tiny_engine.stats().generated_tokens
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.3, max_retries=1).completions.create(**fields)
+    eventually(lambda: tiny_engine.stats().running == 0)
+    assert 0 < tiny_engine.stats().generated_tokens - before < 2 * 8 * 1500
+
+
+def test_comments_while_nothing_comes_are_not_seen(client, model, monkeypatch):
+    monkeypatch.setattr(responses, "KEEP_ALIVE_SECONDS", 0.0005)
+    fields = {"model": model, "messages": CHAT, "max_tokens": 200, "temperature": 0, **extra()}
+    assert_stream_is_plain(client.chat.completions.create, fields)
+    with client.chat.completions.with_streaming_response.create(**fields, stream=True) as response:
+        assert b"\n\n: heartbeat\n\n" in b"\n\n" + response.read()
+
+
+async def test_the_asynchronous_client(async_client, model, tiny_engine):
+    fields = {"model": model, "messages": CHAT, "max_tokens": 12, "n": 2, "seed": 1, "logprobs": True, **extra()}
+    plain = await async_client.chat.completions.create(**fields)
+    stream = await async_client.chat.completions.create(**fields, stream=True)
+    assert Joined([chunk async for chunk in stream]).choices == plain_choices(plain)
+    text = await async_client.completions.create(model=model, prompt="the", max_tokens=3, **extra())
+    assert text.usage.completion_tokens == 3
+    assert [item.id async for item in async_client.models.list()] == [model]
+    with pytest.raises(openai.BadRequestError):
+        await async_client.completions.create(model=model, prompt="the", suffix="x")
+    stream = await async_client.completions.create(model=model, prompt="the", max_tokens=1500, stream=True, **extra())
+    async for _ in stream:
+        break
+    await stream.close()
+    eventually(lambda: tiny_engine.stats().running == 0)

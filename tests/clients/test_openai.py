@@ -114,10 +114,7 @@ def random_request(client, model, rng):
         roles = rng.choices(["system", "developer", "user", "assistant"], k=rng.randrange(3))
         messages = [{"role": role, "content": rng.choice(WORDS)} for role in roles]
         return client.chat.completions.create, {"messages": [*messages, {"role": "user", "content": prompt}], **fields}
-    if rng.random() < 0.5:
-        fields |= {"logprobs": rng.choice([0, 1, 5])}
-    else:
-        fields |= {"echo": rng.random() < 0.5}
+    fields |= {"logprobs": rng.choice([None, 0, 1, 5]), "echo": rng.random() < 0.3}
     prompts = rng.choice([prompt, [prompt, "the"], [5, 6, 7], [[8, 9], [10]]])
     return client.completions.create, {"prompt": prompts, **fields}
 

@@ -27,12 +27,12 @@ class Choices:
 
     def __init__(self, turns: Sequence[Turn], n: int = 1) -> None:
         self.usage = Usage(0, 0, 0)  # of the choices that have ended: each prompt counts once, all completions do
-        self._prompts = list(turns)
+        self.prompts = list(turns)
         self._turns = list(turns)
         self._n = n
 
     def __len__(self) -> int:
-        return len(self._prompts) * self._n
+        return len(self.prompts) * self._n
 
     async def events(self) -> AsyncGenerator[tuple[int, TokenEvent], None]:
         """Yield (index, event) as the tokens come; the choices run together.
@@ -40,7 +40,7 @@ class Choices:
         Raises:
             EngineFailed: the engine gave a generation up; the others are cancelled.
         """
-        async with aclosing(merge([self._choices_of(turn) for turn in self._prompts])) as merged:
+        async with aclosing(merge([self._choices_of(turn) for turn in self.prompts])) as merged:
             async for prompt, (choice, event) in merged:
                 if event.usage is not None:
                     self._count(event.usage, first=choice == 0)

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from kvtape.engine.sequence import SequenceBase
     from kvtape.model.load import Model
 
-__all__ = ["Framing", "Turn", "begin_turn", "encode_chat", "encode_prompt", "open_chat", "open_prompts", "rewrite"]
+__all__ = [
+    "Framing",
+    "Turn",
+    "adds_bos",
+    "begin_turn",
+    "encode_chat",
+    "encode_prompt",
+    "open_chat",
+    "open_prompts",
+    "rewrite",
+]
 
 
 def encode_chat(
@@ -139,8 +149,14 @@ def encode_prompt(model: Model, prompt: str | Sequence[int]) -> list[int]:
     """
     if not isinstance(prompt, str):
         return list(prompt)
-    add_bos = model.tokenizer.add_bos and not (model.bos_text and prompt.startswith(model.bos_text))
-    return model.tokenizer.encode(prompt, parse_special=True, add_bos=add_bos)
+    return model.tokenizer.encode(prompt, parse_special=True, add_bos=adds_bos(model, prompt))
+
+
+def adds_bos(model: Model, prompt: str | Sequence[int]) -> bool:
+    """Whether `encode_prompt` puts a BOS token before what is given: texts do not have to spell it, but may."""
+    if not isinstance(prompt, str):
+        return False
+    return model.tokenizer.add_bos and not (model.bos_text and prompt.startswith(model.bos_text))
 
 
 async def open_prompts(

@@ -8,12 +8,15 @@ import pytest
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.completions_codec import (
+    Echo,
     TextStreamEncoder,
     decode_completions_request,
+    encode_echo,
     encode_text_completion,
 )
 from kvtape.protocols.openai.completions_models import CompletionsRequest
 from kvtape.protocols.openai.models import Head
+from kvtape.protocols.sse import SseDecoder
 from kvtape.types import MAX_CHOICES, FinishReason, SamplingParams, TokenEvent, Usage
 
 HEAD = Head("cmpl-1", 7, "m", "fp_1")
@@ -108,7 +111,6 @@ def test_inert_fields_pass(fields):
         ({"logprobs": 6}, "logprobs"),
         ({"logprobs": -1}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
-        ({"logprobs": 1, "echo": True}, "logprobs"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": 2.5}, "temperature"),
         ({"stop": ["a"] * 5}, "stop"),
@@ -133,7 +135,7 @@ def test_every_parameter_of_the_sdk_is_known():
 
 
 def test_completion_bytes():
-    assert encode_text_completion([EVENTS, EVENTS[1:]], ["", "Hi"], USAGE, HEAD) == (
+    assert encode_text_completion([EVENTS, EVENTS[1:]], [Echo(), Echo("Hi")], USAGE, HEAD) == (
         b'{"id":"cmpl-1","created":7,"model":"m","system_fingerprint":"fp_1","choices":['
         b'{"text":"ab","index":0,"logprobs":null,"finish_reason":"stop"},'
         b'{"text":"Hiab","index":1,"logprobs":null,"finish_reason":"stop"}],"object":"text_completion",'
@@ -147,7 +149,7 @@ END = b'],"object":"text_completion"'
 
 
 def test_stream_bytes():
-    encoder = TextStreamEncoder(HEAD, ["", "Hi"], include_usage=True, token_bytes=spell)
+    encoder = TextStreamEncoder(HEAD, [Echo(), Echo("Hi")], include_usage=True, token_bytes=spell)
     assert encoder.start() == (
         BEGIN + b'{"text":"Hi","index":1,"logprobs":null,"finish_reason":null}' + END + b',"usage":null}\n\n'
     )
@@ -168,8 +170,33 @@ def test_stream_bytes():
 
 
 def test_a_stream_says_nothing_that_was_not_asked_for():
-    encoder = TextStreamEncoder(HEAD, [""])
+    encoder = TextStreamEncoder(HEAD, [Echo()])
     assert encoder.start() == encoder.end(USAGE) == b""
     assert encoder.event(0, EVENTS[1]) == (
         BEGIN + b'{"text":"a","index":0,"logprobs":null,"finish_reason":null}' + END + b"}\n\n"
     )
+
+
+def test_an_echo_has_logprobs_where_they_are_asked_for():
+    scores = [TokenEvent(10, ""), TokenEvent(11, "", logprob=-0.5)]
+    echo = encode_echo("1011", scores, spell)
+    (choice,) = json.loads(encode_text_completion([EVENTS], [echo], USAGE, HEAD, token_bytes=spell))["choices"]
+    assert choice["text"] == "1011ab"
+    assert choice["logprobs"] == {
+        "tokens": ["10", "11", "1", "2", "3"],
+        "token_logprobs": [None, -0.5, -1.0, -2.0, -3.0],
+        "top_logprobs": [None, {"11": -0.5}, {"1": -1.0}, {"2": -2.0}, {"3": -3.0}],
+        "text_offset": [0, 2, 4, 5, 6],
+    }
+    encoder = TextStreamEncoder(HEAD, [echo], token_bytes=spell)
+    frames = encoder.start() + b"".join(encoder.event(0, event) for event in EVENTS)
+    pieces = [json.loads(event.data)["choices"][0] for event in SseDecoder().feed(frames)]
+    assert "".join(piece["text"] for piece in pieces) == choice["text"]
+    for name, entries in choice["logprobs"].items():
+        assert [entry for piece in pieces for entry in piece["logprobs"][name]] == entries
+
+
+def test_a_token_that_begins_before_the_text_is_at_its_beginning():
+    scores = [TokenEvent(10, ""), TokenEvent(11, "", logprob=-0.5)]
+    echo = encode_echo("011", scores, spell, is_prefixed=True)
+    assert echo.logprobs.text_offset == [0, 1]

@@ -141,6 +141,13 @@ def joined(chunks, n):
     return choices
 
 
+def spelled(raw):
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
 def complete(http, **fields):
     body = {"prompt": "the system", "max_tokens": 8, "temperature": 0, "ignore_eos": True, **fields}
     response = http.post("/v1/completions", json=body)
@@ -150,9 +157,9 @@ def complete(http, **fields):
 
 @pytest.mark.parametrize("echo", [False, True])
 @pytest.mark.parametrize(("prompt", "n"), [("the system", 1), (["the system", "a user"], 3)])
-def test_raw_completions_add_up_streamed_and_plain(http, prompt, n, echo):
-    logprobs = None if echo else 2
-    fields = {"prompt": prompt, "n": n, "echo": echo, "logprobs": logprobs, "temperature": 1, "seed": 4}
+def test_raw_completions_add_up_streamed_and_plain(http, app, prompt, n, echo):
+    tokenizer = app.state.runtime.engine.model.tokenizer
+    fields = {"prompt": prompt, "n": n, "echo": echo, "logprobs": 2, "temperature": 1, "seed": 4}
     plain = complete(http, **fields).json()
     n_choices = n * (1 if isinstance(prompt, str) else len(prompt))
     assert plain["object"] == "text_completion"
@@ -167,8 +174,7 @@ def test_raw_completions_add_up_streamed_and_plain(http, prompt, n, echo):
     for index, choice in enumerate(plain["choices"]):
         text = prompt if isinstance(prompt, str) else prompt[index // n]
         assert choice["text"].startswith(text) == echo
-        if logprobs is not None:
-            assert len(choice["logprobs"]["tokens"]) == 8
+        assert len(choice["logprobs"]["tokens"]) == 8 + len(tokenizer.encode(text)) * echo
 
 
 def test_token_ids_are_a_prompt_too(http, app):
@@ -178,6 +184,20 @@ def test_token_ids_are_a_prompt_too(http, app):
     assert complete(http, prompt=ids).json()["choices"] == by_text
     assert complete(http, prompt=[ids, ids]).json()["choices"] == [by_text[0], {**by_text[0], "index": 1}]
     assert complete(http, prompt=ids, echo=True).json()["choices"][0]["text"] == "the system" + by_text[0]["text"]
+
+
+def test_an_echo_scores_the_prompt_as_its_generation_did(http, app):
+    """The tokens of a generation, given as a prompt: the same bits, though computed by forks of a prefill."""
+    tokenizer = app.state.runtime.engine.model.tokenizer
+    generated = complete(http, logprobs=5, max_tokens=40).json()["choices"][0]
+    id_of = {spelled(raw): token_id for token_id, raw in enumerate(app.state.runtime.token_bytes) if raw}
+    ids = tokenizer.encode("the system") + [id_of[token] for token in generated["logprobs"]["tokens"]]
+    echoed = complete(http, prompt=ids, logprobs=5, echo=True, max_tokens=1).json()["choices"][0]["logprobs"]
+    n_prompt = len(ids) - 40
+    assert echoed["token_logprobs"][0] is None
+    assert echoed["top_logprobs"][0] is None
+    assert echoed["token_logprobs"][n_prompt:-1] == generated["logprobs"]["token_logprobs"]
+    assert echoed["top_logprobs"][n_prompt:-1] == generated["logprobs"]["top_logprobs"]
 
 
 def test_best_of_returns_the_most_probable(http):

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
 from kvtape.protocols.openai.codec import encode_usage
-from kvtape.protocols.openai.completions_models import CompletionsRequest, TextChoice, TextCompletion
+from kvtape.protocols.openai.completions_models import CompletionsRequest, TextChoice, TextCompletion, TextLogprobs
 from kvtape.protocols.openai.fields import (
     read_count,
     read_include_usage,
@@ -26,7 +26,14 @@ from kvtape.protocols.sampling import read_stop, sampling_params, token_limit
 from kvtape.protocols.sse import encode_event
 from kvtape.types import MAX_CHOICES, SamplingParams, TokenEvent, Usage, check_bound
 
-__all__ = ["CompletionsCall", "TextStreamEncoder", "decode_completions_request", "encode_text_completion"]
+__all__ = [
+    "CompletionsCall",
+    "Echo",
+    "TextStreamEncoder",
+    "decode_completions_request",
+    "encode_echo",
+    "encode_text_completion",
+]
 
 DEFAULT_MAX_TOKENS = 16
 DEFAULT_TEMPERATURE = 1.0
@@ -66,7 +73,6 @@ def decode_completions_request(body: bytes) -> CompletionsCall:
         )
     if request.logprobs is not None:
         check_bound("text_logprobs", request.logprobs, param="logprobs")
-        refuse_unless(not request.echo, "logprobs", "cannot be had of the prompt, which echo asks for")
     return CompletionsCall(
         prompts=prompts,
         params=_read_params(request, logprobs=request.logprobs is not None or best_of > n),
@@ -119,12 +125,28 @@ def _read_params(request: CompletionsRequest, *, logprobs: bool) -> SamplingPara
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What the text of a choice begins with: its prompt where that is asked for, with its log-probabilities."""
+
+    text: str = ""
+    logprobs: TextLogprobs | None = None
+
+
+def encode_echo(text: str, scores: Sequence[TokenEvent], token_bytes: TokenBytes, *, is_prefixed: bool = False) -> Echo:
+    """Encode a prompt and the scores of its tokens.
+
+    `token_bytes` shows special tokens too; `is_prefixed`: the tokens begin with a space that the text has not.
+    """
+    return Echo(text, TextLogprobsEncoder(token_bytes, offset=-is_prefixed).encode(scores))
+
+
 class TextStreamEncoder:
     """Frames of one streamed reply: `start`, `event` for each event of each choice, `end`.
 
     Args:
         head: what every frame begins with.
-        echoes: the text that each choice begins with, empty without `echo`.
+        echoes: what each choice begins with.
         include_usage: whether `end` tells the usage.
         token_bytes: given where log-probabilities were asked.
     """
@@ -132,7 +154,7 @@ class TextStreamEncoder:
     def __init__(
         self,
         head: models.Head,
-        echoes: Sequence[str],
+        echoes: Sequence[Echo],
         *,
         include_usage: bool = False,
         token_bytes: TokenBytes | None = None,
@@ -141,11 +163,15 @@ class TextStreamEncoder:
         self._echoes = echoes
         self._include_usage = include_usage
         self._held = [WithText() for _ in echoes]
-        self._logprobs = [TextLogprobsEncoder(token_bytes) for _ in echoes] if token_bytes else None
+        self._logprobs = _logprobs_encoders(echoes, token_bytes)
 
     def start(self) -> bytes:
         """Frame the prompts, where they are echoed."""
-        return b"".join(self._frame([TextChoice(echo, index)]) for index, echo in enumerate(self._echoes) if echo)
+        return b"".join(
+            self._frame([TextChoice(echo.text, index, echo.logprobs)])
+            for index, echo in enumerate(self._echoes)
+            if echo.text
+        )
 
     def event(self, index: int, event: TokenEvent) -> bytes:
         """Frame a token's text and the finish reason; empty while there is nothing to show."""
@@ -166,20 +192,25 @@ class TextStreamEncoder:
 
 def encode_text_completion(
     choices: Sequence[Sequence[TokenEvent]],
-    echoes: Sequence[str],
+    echoes: Sequence[Echo],
     usage: Usage,
     head: models.Head,
     *,
     token_bytes: TokenBytes | None = None,
 ) -> bytes:
     """Encode a plain reply from all events of each choice; arguments as of `TextStreamEncoder`."""
-    encoded = [
-        TextChoice(
-            text=echo + "".join(event.text for event in events),
-            index=index,
-            logprobs=TextLogprobsEncoder(token_bytes).encode(events) if token_bytes else None,
-            finish_reason=str(events[-1].finish_reason),
-        )
-        for index, (events, echo) in enumerate(zip(choices, echoes, strict=True))
-    ]
+    encoders = _logprobs_encoders(echoes, token_bytes)
+    encoded = []
+    for index, (events, echo) in enumerate(zip(choices, echoes, strict=True)):
+        logprobs = encoders[index].encode(events) if encoders else None
+        if logprobs and echo.logprobs:
+            logprobs = echo.logprobs.followed_by(logprobs)
+        text = echo.text + "".join(event.text for event in events)
+        encoded.append(TextChoice(text, index, logprobs, str(events[-1].finish_reason)))
     return msgspec.json.encode(TextCompletion(*head, encoded, usage=encode_usage(usage)))
+
+
+def _logprobs_encoders(echoes: Sequence[Echo], token_bytes: TokenBytes | None) -> list[TextLogprobsEncoder]:
+    if token_bytes is None:
+        return []
+    return [TextLogprobsEncoder(token_bytes, offset=len(echo.text)) for echo in echoes]

@@ -52,6 +52,15 @@ class TextLogprobs(msgspec.Struct):
     top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
+    def followed_by(self, more: TextLogprobs) -> TextLogprobs:
+        """Return the entries of both."""
+        return TextLogprobs(
+            self.tokens + more.tokens,
+            self.token_logprobs + more.token_logprobs,
+            self.top_logprobs + more.top_logprobs,
+            self.text_offset + more.text_offset,
+        )
+
 
 class TextChoice(msgspec.Struct):
     """One choice, or what a chunk adds to it."""

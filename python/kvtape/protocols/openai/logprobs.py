@@ -53,10 +53,10 @@ class TextLogprobsEncoder:
     spelled `bytes:\\xe2\\x82`, so that two of them stay two keys of `top_logprobs`.
     """
 
-    def __init__(self, token_bytes: TokenBytes) -> None:
+    def __init__(self, token_bytes: TokenBytes, *, offset: int = 0) -> None:
         self._token_bytes = token_bytes
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
-        self._offset = 0
+        self._offset = offset  # of the next token; below 0 where it begins before the text
 
     def encode(self, events: Sequence[TokenEvent]) -> completions_models.TextLogprobs:
         """Encode the next events; the token that was drawn is always among `top_logprobs`."""
@@ -70,7 +70,7 @@ class TextLogprobsEncoder:
             logprobs.tokens.append(token)
             logprobs.token_logprobs.append(logprob)
             logprobs.top_logprobs.append(None if logprob is None else top)
-            logprobs.text_offset.append(self._offset)
+            logprobs.text_offset.append(max(self._offset, 0))
             self._offset += len(self._text.decode(self._token_bytes(event.token_id)))
         return logprobs
 

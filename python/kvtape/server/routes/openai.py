@@ -13,13 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.chat.choices import Choices, most_probable
-from kvtape.chat.conversation import open_chat, open_prompts
+from kvtape.chat.conversation import adds_bos, open_chat, open_prompts
+from kvtape.chat.scoring import score
 from kvtape.errors import InvalidRequest, KvtapeError
 from kvtape.protocols.openai.codec import ChatStreamEncoder, decode_chat_request, encode_completion
 from kvtape.protocols.openai.completions_codec import (
     CompletionsCall,
+    Echo,
     TextStreamEncoder,
     decode_completions_request,
+    encode_echo,
     encode_text_completion,
 )
 from kvtape.protocols.openai.errors import encode_error_event
@@ -65,7 +68,11 @@ async def completions(request: Request) -> Response:
     head = _head(runtime, "cmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.logprobs else None
     choices = Choices(await open_prompts(runtime.engine, call.prompts, call.params), call.best_of)
-    echoes = _echoes(runtime, call)
+    try:
+        echoes = await unless_gone(request, _echoes(runtime, call, choices))
+    except BaseException:
+        choices.close()
+        raise
     if call.stream:
         stream = TextStreamEncoder(head, echoes, include_usage=call.include_usage, token_bytes=token_bytes)
         return EventStream(_frames(choices, stream), on_close=choices.close)
@@ -76,13 +83,27 @@ async def completions(request: Request) -> Response:
     return json_response(encode_text_completion(events, echoes, choices.usage, head, token_bytes=token_bytes))
 
 
-def _echoes(runtime: Runtime, call: CompletionsCall) -> list[str]:
+async def _echoes(runtime: Runtime, call: CompletionsCall, choices: Choices) -> list[Echo]:
     """Return what each choice's text begins with."""
     if not call.echo:
-        return [""] * (len(call.prompts) * call.n)
-    decode = runtime.engine.model.tokenizer.decode
-    texts = [prompt if isinstance(prompt, str) else decode(prompt, special=True) for prompt in call.prompts]
-    return [text for text in texts for _ in range(call.n)]
+        return [Echo()] * (len(call.prompts) * call.n)
+    model = runtime.engine.model
+    special = {token_id: text.encode() for text, token_id in model.tokenizer.special_tokens.items()}
+
+    def shown(token_id: int) -> bytes:
+        return special.get(token_id, runtime.token_bytes[token_id])
+
+    echoes = []
+    for prompt, turn in zip(call.prompts, choices.prompts, strict=True):
+        text = prompt if isinstance(prompt, str) else model.tokenizer.decode(prompt, special=True)
+        echo = Echo(text)
+        if call.logprobs:
+            scores = await score(turn.sequence, top_logprobs=call.params.top_logprobs)
+            scores = scores[adds_bos(model, prompt) :]
+            spelled = b"".join(shown(event.token_id) for event in scores)
+            echo = encode_echo(text, scores, shown, is_prefixed=spelled == b" " + text.encode())
+        echoes += [echo] * call.n
+    return echoes
 
 
 def _refuse_session(request: Request) -> None:

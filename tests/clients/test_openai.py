@@ -244,7 +244,7 @@ def test_a_timeout_stops_the_engine_and_is_tried_again(client, model, tiny_engin
 
 
 def test_comments_while_nothing_comes_are_not_seen(client, model, monkeypatch):
-    monkeypatch.setattr(responses, "KEEP_ALIVE_SECONDS", 0.0005)
+    monkeypatch.setattr(responses, "HEARTBEAT_SECONDS", 0.0005)
     fields = {"model": model, "messages": CHAT, "max_tokens": 200, "temperature": 0, **extra()}
     assert_stream_is_plain(client.chat.completions.create, fields)
     with client.chat.completions.with_streaming_response.create(**fields, stream=True) as response:

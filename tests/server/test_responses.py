@@ -62,7 +62,7 @@ async def test_a_client_that_leaves_ends_the_source_even_between_frames():
 
 
 async def test_silence_is_bridged_by_comments_and_a_stream_that_speaks_has_none(monkeypatch):
-    monkeypatch.setattr(responses, "KEEP_ALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(responses, "HEARTBEAT_SECONDS", 0.02)
     client, go_on = Client(), asyncio.Event()
 
     async def frames():

@@ -14,7 +14,7 @@ def event(version):
 
 
 async def read_all(subscription):
-    async with aclosing(subscription.batches(idle_seconds=5)) as batches:
+    async with aclosing(subscription.batches()) as batches:
         return [item.version async for batch in batches for item in batch]
 
 
@@ -28,16 +28,6 @@ async def test_everybody_sees_every_event_in_order_until_the_end():
     assert await read_all(first) == [1, 2]
     assert await read_all(second) == [2]
     assert len(hub) == 0
-
-
-async def test_silence_is_an_empty_batch():
-    hub = EventHub()
-    subscription = hub.subscribe()
-    async with aclosing(subscription.batches(idle_seconds=0.001)) as batches:
-        assert await anext(batches) == []
-        hub.publish(event(1))
-        assert await anext(batches) == [event(1)]
-        assert await anext(batches) == []
 
 
 @pytest.mark.parametrize("capacity", [1, 4])

@@ -20,7 +20,7 @@ __all__ = ["EventStream", "error_response", "json_response", "unless_gone"]
 
 T = TypeVar("T")
 
-KEEP_ALIVE_SECONDS = 10.0  # of silence, after which a comment says that the stream lives
+HEARTBEAT_SECONDS = 15.0  # of silence, after which a comment says that the stream lives
 
 
 def json_response(body: msgspec.Struct | bytes, status: int = 200) -> Response:
@@ -96,7 +96,7 @@ class EventStream(Response):
     async def _keep_alive(self, send: Send) -> None:
         """Send a comment after each time of silence; beside the frames, so that they cost no more for it."""
         while True:
-            remaining = self._sent_at + KEEP_ALIVE_SECONDS - time.monotonic()
+            remaining = self._sent_at + HEARTBEAT_SECONDS - time.monotonic()
             if remaining > 0:
                 await asyncio.sleep(remaining)
             else:

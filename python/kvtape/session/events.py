@@ -58,15 +58,10 @@ class Subscription:
         self.ended = True
         self._wake.set()
 
-    async def batches(self, *, idle_seconds: float) -> AsyncGenerator[list[SessionEvent], None]:
-        """Yield queued events as they come, and an empty list after `idle_seconds` without any."""
+    async def batches(self) -> AsyncGenerator[list[SessionEvent], None]:
+        """Yield queued events as they come."""
         while True:
-            try:
-                async with asyncio.timeout(idle_seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                yield []
-                continue
+            await self._wake.wait()
             events = list(self._events)
             self._events.clear()
             if self.ended:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from kvtape.protocols.sse import SseDecoder
-from kvtape.server.routes import layerscale
+from kvtape.server import responses
 from tests.serving import CANDLES, eventually
 
 
@@ -321,7 +321,7 @@ def test_events_end_with_the_session(http, session):
 
 
 def test_silence_has_a_heartbeat(http, session, monkeypatch):
-    monkeypatch.setattr(layerscale, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(responses, "HEARTBEAT_SECONDS", 0.01)
     with http.stream("GET", f"{session}/events") as response:
         pieces = response.iter_bytes()
         assert next(pieces).startswith(b"event: connected\ndata: {")

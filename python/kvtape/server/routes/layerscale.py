@@ -23,7 +23,6 @@ from kvtape.protocols.layerscale.codec import (
     encode_session_event,
 )
 from kvtape.protocols.openai.errors import encode_error_event
-from kvtape.protocols.sse import HEARTBEAT
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes import session_views as views
 from kvtape.server.routes.common import read_body, runtime_of
@@ -31,8 +30,6 @@ from kvtape.session.events import Subscription
 from kvtape.session.session import Answer, Session, SessionSpec
 
 __all__ = ["ROUTES"]
-
-HEARTBEAT_SECONDS = 15.0
 
 
 def _session(request: Request, *, touch: bool = True) -> Session:
@@ -203,9 +200,9 @@ async def events(request: Request) -> Response:
 
 async def _event_frames(opening: bytes, subscription: Subscription) -> AsyncGenerator[bytes, None]:
     yield opening
-    async with aclosing(subscription.batches(idle_seconds=HEARTBEAT_SECONDS)) as batches:
+    async with aclosing(subscription.batches()) as batches:
         async for batch in batches:
-            yield b"".join(encode_session_event(views.session_event(event)) for event in batch) or HEARTBEAT
+            yield b"".join(encode_session_event(views.session_event(event)) for event in batch)
 
 
 _ONE = "/v1/sessions/{session_id}"

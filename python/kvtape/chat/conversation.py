@@ -132,6 +132,7 @@ async def open_chat(
         ContextOverflow: the conversation does not fit.
         InvalidRequest: the model or its template cannot take these messages.
     """
+    _check_ids(engine.model, list(params.logit_bias), "logit_bias")  # before a stream has begun
     token_ids = await asyncio.to_thread(encode_chat, engine.model, messages, options)
     sequence = engine.open()
     try:
@@ -159,6 +160,12 @@ def adds_bos(model: Model, prompt: str | Sequence[int]) -> bool:
     return model.tokenizer.add_bos and not (model.bos_text and prompt.startswith(model.bos_text))
 
 
+def _check_ids(model: Model, token_ids: Sequence[int], param: str) -> None:
+    for token_id in token_ids:
+        if not 0 <= token_id < model.n_vocab:
+            raise InvalidRequest(f"{param} has token id {token_id}, wanted 0 to {model.n_vocab - 1}", param=param)
+
+
 async def open_prompts(
     engine: AsyncEngine, prompts: Sequence[str | Sequence[int]], params: SamplingParams
 ) -> list[Turn]:
@@ -166,18 +173,15 @@ async def open_prompts(
 
     Raises:
         ContextOverflow: one does not fit.
-        InvalidRequest: one is empty, or has an id outside the vocabulary.
+        InvalidRequest: one is empty, or an id is outside the vocabulary.
     """
+    _check_ids(engine.model, list(params.logit_bias), "logit_bias")
     encoded = await asyncio.to_thread(lambda: [encode_prompt(engine.model, prompt) for prompt in prompts])
     turns: list[Turn] = []
     try:
         for index, token_ids in enumerate(encoded):
             param = "prompt" if len(encoded) == 1 else f"prompt[{index}]"
-            for token_id in token_ids:
-                if not 0 <= token_id < engine.model.n_vocab:
-                    raise InvalidRequest(
-                        f"{param} has token id {token_id}, wanted 0 to {engine.model.n_vocab - 1}", param=param
-                    )
+            _check_ids(engine.model, token_ids, param)
             sequence = engine.open()
             try:
                 turns.append(begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param=param))

@@ -112,7 +112,8 @@ def test_overflow_is_a_400_before_anything_streams(http, stream):
         (b'{"messages": [], "stream": true}', {}, "messages"),
         (json.dumps({**BODY, "tools": [{}]}).encode(), {}, "tools"),
         (json.dumps({**BODY, "temperature": 9}).encode(), {}, "temperature"),
-        (json.dumps({**BODY, "logit_bias": {"70000000": 1}}).encode(), {}, None),
+        (json.dumps({**BODY, "logit_bias": {"70000000": 1}}).encode(), {}, "logit_bias"),
+        (json.dumps({**BODY, "logit_bias": {"70000000": 1}, "stream": True}).encode(), {}, "logit_bias"),
         (json.dumps(BODY).encode(), {"x-layerscale-session-id": "sess_1"}, "x-layerscale-session-id"),
         (json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]}).encode(), {}, None),
     ],
@@ -255,6 +256,7 @@ def test_every_reply_names_model_and_build(http):
         ({"prompt": [[5], [-1]]}, None, "prompt[1]"),
         ({"prompt": ""}, None, "prompt"),
         ({"suffix": "."}, None, "suffix"),
+        ({"logit_bias": {"70000000": 1}, "stream": True}, None, "logit_bias"),
     ],
 )
 def test_bad_completions_name_what_is_wrong(http, app, fields, code, param):

@@ -92,6 +92,22 @@ async def test_a_cancelled_reader_cancels_all(engine):
     assert engine.stats().n_sequences == n_before
 
 
+@pytest.mark.parametrize("n_turns_of_the_loop", [1, 2, 4, 8])
+async def test_a_reader_that_goes_while_the_prompt_is_computed_leaves_nothing(engine, n_turns_of_the_loop):
+    n_before = engine.stats().n_sequences
+    prompt = [(7 * i + n_turns_of_the_loop) % 200 + 5 for i in range(1900)]
+    choices = Choices(await open_prompts(engine, [prompt], SamplingParams(ignore_eos=True)), 3)
+    task = asyncio.create_task(choices.collect())
+    for _ in range(n_turns_of_the_loop):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    choices.close()
+    assert engine.stats().n_sequences == n_before
+    assert engine.stats().running == 0
+
+
 async def counting(n, closed):
     try:
         for i in range(n):

@@ -7,10 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvtape.chat.conversation import Framing, begin_turn, encode_chat, open_chat, rewrite
+from kvtape.chat.conversation import (
+    Framing,
+    adds_bos,
+    begin_turn,
+    encode_chat,
+    encode_prompt,
+    open_chat,
+    open_prompts,
+    rewrite,
+)
 from kvtape.chat.template import template_of
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, InvalidRequest
+from kvtape.model.load import load
 from kvtape.types import FinishReason, SamplingParams
 
 HELLO = [{"role": "user", "content": "the system and the user"}]
@@ -89,6 +99,43 @@ async def test_leaving_a_turn_cancels_it(engine):
         await asyncio.sleep(0.005)
     assert engine.stats().running == 0
     assert turn.finished is None
+
+
+async def test_raw_prompts_are_texts_or_ids(engine):
+    tokenizer = engine.model.tokenizer
+    turns = await open_prompts(engine, ["the <|im_start|>", [5, 6]], SamplingParams())
+    assert turns[0].sequence.token_ids().tolist() == tokenizer.encode("the <|im_start|>", parse_special=True)
+    assert turns[1].sequence.token_ids().tolist() == [5, 6]
+    for turn in turns:
+        turn.close()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "params", "param"),
+    [
+        (["the", "x" * 4000], SamplingParams(), "prompt[1]"),
+        ([[5], [1 << 20]], SamplingParams(), "prompt[1]"),
+        ([[-1]], SamplingParams(), "prompt"),
+        ([""], SamplingParams(), "prompt"),
+        (["the"], SamplingParams(logit_bias={1 << 20: 1.0}), "logit_bias"),
+    ],
+)
+async def test_a_prompt_that_is_refused_leaves_no_sequence(engine, prompts, params, param):
+    n_before = engine.stats().n_sequences
+    with pytest.raises(InvalidRequest) as caught:
+        await open_prompts(engine, prompts, params)
+    assert caught.value.param == param
+    assert engine.stats().n_sequences == n_before
+
+
+def test_a_text_gets_the_models_bos_unless_it_spells_it(make_tiny_model):
+    model = load(make_tiny_model(architecture="gemma3"))
+    assert model.tokenizer.add_bos
+    ids = encode_prompt(model, "the")
+    assert ids[0] == model.tokenizer.bos_id
+    assert encode_prompt(model, f"{model.bos_text}the") == ids
+    assert encode_prompt(model, ids[1:]) == ids[1:]
+    assert [adds_bos(model, prompt) for prompt in ("the", f"{model.bos_text}the", [5])] == [True, False, False]
 
 
 class Template:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import httpx
 import openai
 import pytest
 
@@ -234,13 +235,17 @@ def test_leaving_a_stream_stops_the_engine(client, model, tiny_engine):
         eventually(lambda: tiny_engine.stats().running == 0)
 
 
-def test_a_timeout_stops_the_engine_and_is_tried_again(client, model, tiny_engine):
+def test_a_timeout_stops_the_engine_and_is_tried_again(client, model, tiny_engine, tiny_url):
+    def n_requests():
+        return httpx.get(f"{tiny_url}/health").json()["requests_started"]
+
     fields = {"model": model, "prompt": "the", "max_tokens": 1500, "n": 8, **extra()}
-    before = tiny_engine.stats().generated_tokens
+    before, n_before = tiny_engine.stats().generated_tokens, n_requests()
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3, max_retries=1).completions.create(**fields)
     eventually(lambda: tiny_engine.stats().running == 0)
     assert 0 < tiny_engine.stats().generated_tokens - before < 2 * 8 * 1500
+    assert n_requests() == n_before + 2
 
 
 def test_comments_while_nothing_comes_are_not_seen(client, model, monkeypatch):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
+from kvtape import Engine
 from kvtape.protocols.sse import SseDecoder
+from kvtape.server import create_app
+from tests.serving import running
 
 BODY = {"messages": [{"role": "user", "content": "the system"}], "max_tokens": 8, "temperature": 0, "ignore_eos": True}
 
@@ -266,3 +270,17 @@ def test_bad_completions_name_what_is_wrong(http, app, fields, code, param):
     error = response.json()["error"]
     assert (error.get("code"), error.get("param")) == (code, param)
     assert app.state.runtime.engine.stats().n_sequences == n_before
+
+
+def test_an_echo_shows_neither_the_bos_nor_the_space_that_were_put_before_it(make_tiny_model):
+    body = {"prompt": "the the", "echo": True, "logprobs": 1, "max_tokens": 1}
+    engine = Engine(make_tiny_model(architecture="gemma3"), kv_memory="64M", n_threads=1)
+    with engine, running(create_app(engine)) as url:
+        choice = httpx.post(f"{url}/v1/completions", json=body).json()["choices"][0]
+    assert choice["text"].startswith("the the")
+    logprobs = choice["logprobs"]
+    assert "<bos>" not in logprobs["tokens"]
+    assert None not in logprobs["token_logprobs"]  # the BOS stands before the first
+    assert logprobs["text_offset"] == sorted(logprobs["text_offset"])
+    for token, offset in list(zip(logprobs["tokens"], logprobs["text_offset"], strict=True))[:-1]:
+        assert choice["text"].startswith(token.removeprefix(" ") if offset == 0 else token, offset)

@@ -82,7 +82,7 @@ def test_errors(client, url):
         client.chat([{"role": "user", "content": "x" * 4000}])
     assert caught.value.param == "messages"
     with pytest.raises(InvalidRequest) as caught:
-        list(client.chat_stream(CHAT, n=3))
+        list(client.chat_stream(CHAT, n=0))
     assert caught.value.param == "n"
     with LayerScale(url, api_key="wrong") as other, pytest.raises(StatusError) as caught:
         other.models()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from kvtape.chat.conversation import (
     Framing,
     adds_bos,
     begin_turn,
+    common_prefix_len,
     encode_chat,
     encode_prompt,
     open_chat,
@@ -36,6 +38,27 @@ def test_a_conversation_is_rendered_and_encoded_with_its_special_tokens(engine):
     text = engine.model.tokenizer.decode(ids, special=True)
     assert text == "<|im_start|>user\nthe system and the user<|im_end|>\n<|im_start|>assistant\n"
     assert engine.model.tokenizer.special_tokens["<|im_start|>"] in ids
+
+
+def test_a_reply_that_has_begun_stays_open(engine):
+    ids = encode_chat(engine.model, HELLO, prefill="the cache<|im_end|>")
+    text = engine.model.tokenizer.decode(ids, special=True)
+    assert text == engine.model.tokenizer.decode(encode_chat(engine.model, HELLO), special=True) + "the cache<|im_end|>"
+
+
+async def test_a_prefill_counts_as_prompt(engine):
+    turn = await open_chat(engine, HELLO, SamplingParams(max_tokens=1), prefill="the cache")
+    assert turn.sequence.token_ids().tolist() == encode_chat(engine.model, HELLO, prefill="the cache")
+    assert turn.start == turn.sequence.n_tokens
+    turn.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [([], [], 0), ([1], [], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3, 2], 1), ([2], [1], 0)],
+)
+def test_common_prefix(first, second, expected):
+    assert common_prefix_len(first, second) == common_prefix_len(np.asarray(second, dtype=np.int32), first) == expected
 
 
 async def test_a_turn_yields_its_tokens_and_their_usage(engine):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kvtape.chat.template import template_of
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
@@ -24,6 +25,7 @@ __all__ = [
     "Turn",
     "adds_bos",
     "begin_turn",
+    "common_prefix_len",
     "encode_chat",
     "encode_prompt",
     "open_chat",
@@ -33,9 +35,15 @@ __all__ = [
 
 
 def encode_chat(
-    model: Model, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None
+    model: Model, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None, prefill: str = ""
 ) -> list[int]:
     """Render messages with the model's template, ready for the assistant to speak, and encode them.
+
+    Args:
+        model: whose template and tokenizer are used.
+        messages: what the template renders.
+        options: further variables of the template.
+        prefill: how the assistant's reply has begun already.
 
     Raises:
         InvalidRequest: the model has no chat template, or its template refuses these messages.
@@ -44,7 +52,7 @@ def encode_chat(
     if template is None:
         raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
     text = template.render(list(messages), add_generation_prompt=True, **(options or {}))
-    return model.tokenizer.encode(text, parse_special=True)
+    return model.tokenizer.encode(text + prefill, parse_special=True)
 
 
 class Turn:
@@ -125,15 +133,18 @@ async def open_chat(
     messages: Sequence[Mapping[str, Any]],
     params: SamplingParams,
     options: Mapping[str, Any] | None = None,
+    prefill: str = "",
 ) -> Turn:
     """Start a chat turn on a new sequence; the engine finds the longest prefix it has already computed.
+
+    Arguments as `encode_chat`.
 
     Raises:
         ContextOverflow: the conversation does not fit.
         InvalidRequest: the model or its template cannot take these messages.
     """
     _check_ids(engine.model, list(params.logit_bias), "logit_bias")  # before a stream has begun
-    token_ids = await asyncio.to_thread(encode_chat, engine.model, messages, options)
+    token_ids = await asyncio.to_thread(encode_chat, engine.model, messages, options, prefill)
     sequence = engine.open()
     try:
         return begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param="messages")
@@ -255,11 +266,15 @@ def rewrite(sequence: SequenceBase, token_ids: Sequence[int]) -> None:
         ContextOverflow: they do not fit.
     """
     held = sequence.token_ids()
-    wanted = np.asarray(token_ids, dtype=np.int32)
-    n_compared = min(len(held), len(wanted))
-    differs = np.flatnonzero(held[:n_compared] != wanted[:n_compared])
-    n_common = int(differs[0]) if len(differs) else n_compared
+    n_common = common_prefix_len(held, token_ids)
     if n_common < len(held):
         sequence.truncate(n_common)
-    if n_common < len(wanted):
-        sequence.append(wanted[n_common:])
+    if n_common < len(token_ids):
+        sequence.append(token_ids[n_common:])
+
+
+def common_prefix_len(first: Sequence[int] | npt.NDArray[np.int32], second: Sequence[int]) -> int:
+    """Return how many token ids two lists have in common before they differ."""
+    n_compared = min(len(first), len(second))
+    differs = np.flatnonzero(np.asarray(first[:n_compared]) != np.asarray(second[:n_compared]))
+    return int(differs[0]) if len(differs) else n_compared

@@ -41,3 +41,10 @@ def test_the_older_name_of_the_token_limit_wins():
     with pytest.raises(InvalidRequest) as caught:
         token_limit(None, 0)
     assert caught.value.param == "max_completion_tokens"
+
+
+def test_a_dialect_may_have_its_own_name_and_bounds():
+    assert read_stop(["a"] * 5, name="stop_sequences", max_strings=5) == ("a",) * 5
+    with pytest.raises(InvalidRequest, match="stop_sequences") as caught:
+        read_stop("abc", name="stop_sequences", max_bytes=2)
+    assert caught.value.param == "stop_sequences"

@@ -23,20 +23,24 @@ def sampling_params(**fields: Any) -> SamplingParams:
     return SamplingParams(**{name: value for name, value in fields.items() if value is not None})
 
 
-def read_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Read `stop`: one string or up to four, of 1 to 64 bytes each.
+def read_stop(
+    stop: str | Sequence[str] | None,
+    *,
+    name: str = "stop",
+    max_strings: int = _MAX_STOP_STRINGS,
+    max_bytes: int = _MAX_STOP_BYTES,
+) -> tuple[str, ...]:
+    """Read stop strings: one, or a list of them.
 
     Raises:
-        InvalidRequest: too many, empty, or too long.
+        InvalidRequest: too many, empty, or too long; `param` is `name`.
     """
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if len(strings) > _MAX_STOP_STRINGS:
-        raise InvalidRequest(f"stop has {len(strings)} strings, at most {_MAX_STOP_STRINGS}", param="stop")
+    if len(strings) > max_strings:
+        raise InvalidRequest(f"{name} has {len(strings)} strings, at most {max_strings}", param=name)
     for string in strings:
-        if not 0 < len(string.encode()) <= _MAX_STOP_BYTES:
-            raise InvalidRequest(
-                f"each stop string has 1 to {_MAX_STOP_BYTES} bytes, found {string!r:.80}", param="stop"
-            )
+        if not 0 < len(string.encode()) <= max_bytes:
+            raise InvalidRequest(f"each string of {name} has 1 to {max_bytes} bytes, found {string!r:.80}", param=name)
     return strings
 
 

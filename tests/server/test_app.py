@@ -16,7 +16,7 @@ from tests.serving import running
     [
         ("GET", "/nothing", 404, "not_found_error"),
         ("GET", "/v1/sessions/", 404, "not_found_error"),
-        ("POST", "/v1/messages", 404, "not_found_error"),
+        ("GET", "/v1/messages", 405, "invalid_request_error"),
         ("GET", "/v1/chat/completions", 405, "invalid_request_error"),
         ("POST", "/health", 405, "invalid_request_error"),
         ("DELETE", "/v1/sessions", 405, "invalid_request_error"),
@@ -36,7 +36,9 @@ def test_errors_have_the_standard_body(http, method, path, status, kind):
 
 def test_every_response_has_an_id(http):
     for path in ("/health", "/nothing", "/v1/models", "/v1/sessions/x y"):
-        assert http.get(path).headers["x-request-id"].startswith("req_")
+        headers = http.get(path).headers
+        assert headers["x-request-id"].startswith("req_")
+        assert headers["request-id"] == headers["x-request-id"]
     preflight = {"origin": "http://a", "access-control-request-method": "POST"}
     assert http.options("/v1/models", headers=preflight).headers["x-request-id"].startswith("req_")
     assert http.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"

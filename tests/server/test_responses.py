@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -10,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from kvtape.errors import Overloaded
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server import responses
-from kvtape.server.responses import EventStream, error_response, unless_gone
+from kvtape.server.responses import REQUEST_ID, EventStream, error_response, unless_gone
 
 
 class Client:
@@ -120,6 +121,35 @@ async def test_work_that_ends_gives_its_result_or_its_error():
         await unless_gone(request, work(KeyError("x")))
 
 
-def test_an_overload_says_when_to_try_again():
-    response = error_response(ApiError.of(Overloaded("full", retry_after=1.5)))
-    assert (response.status_code, response.headers["retry-after"]) == (503, "1.5")
+async def test_silence_is_bridged_between_frames(monkeypatch):
+    monkeypatch.setattr("kvtape.server.responses.HEARTBEAT_SECONDS", 0.01)
+    client = Client()
+
+    async def frames():
+        yield b"one"
+        while [message["body"] for message in client.sent[1:]].count(b"alive") < 2:
+            await asyncio.sleep(0)
+        yield b"two"
+
+    await EventStream(frames(), lambda: None, heartbeat=b"alive")({}, client.receive, client.send)
+    bodies = [message["body"] for message in client.sent[1:]]
+    assert bodies[0] == b"one"
+    assert bodies[-2:] == [b"two", b""]
+    assert set(bodies[1:-2]) == {b"alive"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind"),
+    [
+        ("/v1/messages", 529, "overloaded_error"),
+        ("/v1/messages/count_tokens", 529, "overloaded_error"),
+        ("/v1/messagesx", 503, "unavailable_error"),
+        ("/v1/chat/completions", 503, "unavailable_error"),
+    ],
+)
+def test_the_path_decides_the_dialect_of_an_error(path, status, kind):
+    scope = {"path": f"/llm{path}", "root_path": "/llm", REQUEST_ID: "req_1"}
+    for error in (Overloaded("full", retry_after=1.5), ApiError.of(Overloaded("full", retry_after=1.5))):
+        response = error_response(error, scope)
+        assert (response.status_code, response.headers["retry-after"]) == (status, "1.5")
+        assert json.loads(response.body)["error"]["type"] == kind

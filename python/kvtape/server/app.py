@@ -19,7 +19,7 @@ from kvtape.server.lifespan import EngineSource, Runtime
 from kvtape.server.limits import BodyLimits
 from kvtape.server.middleware import ErrorResponses, RequestScope
 from kvtape.server.responses import error_response
-from kvtape.server.routes import health, layerscale, models, openai
+from kvtape.server.routes import anthropic, health, layerscale, models, openai
 
 __all__ = ["create_app"]
 
@@ -58,7 +58,7 @@ def create_app(
             await loading
 
     app = Starlette(
-        routes=[*health.ROUTES, *models.ROUTES, *openai.ROUTES, *layerscale.ROUTES],
+        routes=[*health.ROUTES, *models.ROUTES, *openai.ROUTES, *anthropic.ROUTES, *layerscale.ROUTES],
         middleware=[
             Middleware(RequestScope, runtime=runtime, limits=bounds),
             Middleware(
@@ -66,7 +66,7 @@ def create_app(
                 allow_origins=["*"],
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=_CORS_HEADERS,
-                expose_headers=["x-request-id"],
+                expose_headers=["x-request-id", "request-id"],
             ),
             Middleware(ErrorResponses, runtime=runtime),
             Middleware(RequireKey, keys=ApiKeys(api_keys)),
@@ -84,6 +84,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Answer an unknown route or a wrong method with the standard error body."""
     assert isinstance(error, HTTPException)
     what = {404: f"there is no route {request.url.path}", 405: f"{request.url.path} does not take {request.method}"}
-    response = error_response(ApiError.of_status(error.status_code, what.get(error.status_code, error.detail)))
+    api_error = ApiError.of_status(error.status_code, what.get(error.status_code, error.detail))
+    response = error_response(api_error, request.scope)
     response.headers.update(error.headers or {})
     return response

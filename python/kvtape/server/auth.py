@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server.lifespan import Problem
+from kvtape.server.responses import route_path
 
 __all__ = ["ApiKeys", "RequireKey"]
 
@@ -60,13 +61,13 @@ class RequireKey:
         if self._keys and scope["type"] == "http" and not _is_open(scope):
             key = presented_key(Headers(scope=scope))
             if key is None:
-                raise Problem(ApiError.of_status(401, "an API key is required: Authorization: Bearer KEY"))
+                raise Problem(
+                    ApiError.of_status(401, "an API key is required: Authorization: Bearer KEY or x-api-key: KEY")
+                )
             if not self._keys.accept(key):
                 raise Problem(ApiError.of_status(401, "the API key is not valid"))
         await self._app(scope, receive, send)
 
 
 def _is_open(scope: Scope) -> bool:
-    path: str = scope["path"]
-    path = path.removeprefix(scope.get("root_path", ""))
-    return scope["method"] == "OPTIONS" or path in OPEN_PATHS
+    return scope["method"] == "OPTIONS" or route_path(scope) in OPEN_PATHS

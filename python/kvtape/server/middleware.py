@@ -14,7 +14,7 @@ from kvtape.errors import KvtapeError
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server.lifespan import Phase, Problem, Runtime
 from kvtape.server.limits import BodyLimits
-from kvtape.server.responses import error_response
+from kvtape.server.responses import REQUEST_ID, error_response
 
 __all__ = ["ErrorResponses", "RequestScope"]
 
@@ -25,7 +25,10 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class RequestScope:
-    """Give every response an `x-request-id` (the client's own, if it sent one) and count the requests."""
+    """Give every response an `x-request-id` (the client's own, if it sent one) and count the requests.
+
+    Anthropic's clients look for the same id in `request-id`.
+    """
 
     def __init__(self, app: ASGIApp, *, runtime: Runtime, limits: BodyLimits) -> None:
         self._app = app
@@ -39,13 +42,15 @@ class RequestScope:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope[REQUEST_ID] = request_id
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = headers["request-id"] = request_id
             await send(message)
 
         counters = self._runtime.requests
@@ -94,7 +99,7 @@ class ErrorResponses:
         except Exception as error:
             if started:
                 raise  # too late for another status; the server closes the connection
-            api_error = error.error if isinstance(error, Problem) else ApiError.of(error)
             if not isinstance(error, (Problem, KvtapeError)):
                 log.exception("%s %s failed", scope["method"], scope["path"])
-            await error_response(api_error)(scope, receive, send)
+            response = error_response(error.error if isinstance(error, Problem) else error, scope)
+            await response(scope, receive, send)

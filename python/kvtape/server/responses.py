@@ -13,14 +13,35 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kvtape.protocols.anthropic.errors import MessagesError
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.protocols.sse import HEARTBEAT
 
-__all__ = ["EventStream", "error_response", "json_response", "unless_gone"]
+__all__ = [
+    "REQUEST_ID",
+    "EventStream",
+    "error_response",
+    "json_response",
+    "request_id_of",
+    "route_path",
+    "unless_gone",
+]
+
+REQUEST_ID = "kvtape.request_id"  # key of a request's scope
+HEARTBEAT_SECONDS = 15.0  # of silence, after which a stream says that it lives
 
 T = TypeVar("T")
 
-HEARTBEAT_SECONDS = 15.0  # of silence, after which a comment says that the stream lives
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id under which a request's answer is known."""
+    return str(scope[REQUEST_ID])
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path of a request below where the app is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def json_response(body: msgspec.Struct | bytes, status: int = 200) -> Response:
@@ -29,11 +50,18 @@ def json_response(body: msgspec.Struct | bytes, status: int = 200) -> Response:
     return Response(content, status, media_type="application/json")
 
 
-def error_response(error: ApiError) -> Response:
-    """Answer with an error in the OpenAI envelope."""
-    response = json_response(error.body(), error.status)
-    if error.retry_after is not None:
-        response.headers["retry-after"] = f"{error.retry_after:g}"
+def error_response(error: BaseException | ApiError, scope: Scope) -> Response:
+    """Answer with an error in the envelope of the dialect that the path belongs to."""
+    if f"{route_path(scope)}/".startswith("/v1/messages/"):
+        messages_error = MessagesError.of(error)
+        status, retry_after = messages_error.status, messages_error.retry_after
+        body = messages_error.body(request_id_of(scope))
+    else:
+        api_error = error if isinstance(error, ApiError) else ApiError.of(error)
+        status, retry_after, body = api_error.status, api_error.retry_after, api_error.body()
+    response = json_response(body, status)
+    if retry_after is not None:
+        response.headers["retry-after"] = f"{retry_after:g}"
     return response
 
 
@@ -47,7 +75,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(Response):
-    """Frames of an event stream, flushed one by one, and comments while there are none, as during a long prefill.
+    """Frames of an event stream, flushed one by one, and `heartbeat` while there are none, as during a long prefill.
 
     The frames' generator is closed and `on_close` called in any case: at the end, when the client goes away, and when
     not a single frame could be sent.
@@ -55,12 +83,15 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes, None], on_close: Callable[[], None]) -> None:
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], on_close: Callable[[], None], *, heartbeat: bytes = HEARTBEAT
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
         self._frames = frames
         self._on_close = on_close
+        self._heartbeat = heartbeat
         self._sent_at = time.monotonic()
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
@@ -94,13 +125,13 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def _keep_alive(self, send: Send) -> None:
-        """Send a comment after each time of silence; beside the frames, so that they cost no more for it."""
+        """Send a frame after each time of silence; beside the others, so that they cost no more for it."""
         while True:
             remaining = self._sent_at + HEARTBEAT_SECONDS - time.monotonic()
             if remaining > 0:
                 await asyncio.sleep(remaining)
             else:
-                await self._send_frame(send, HEARTBEAT)
+                await self._send_frame(send, self._heartbeat)
 
 
 async def _race(work: asyncio.Future[T], receive: Callable[[], Awaitable[Any]]) -> T:

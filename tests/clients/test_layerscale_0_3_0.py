@@ -140,6 +140,16 @@ def test_chat_plain_and_streamed(client):
     assert chunks[-1].choices[0].finish_reason == plain.choices[0].finish_reason
 
 
+def test_messages_plain_and_streamed(client):
+    request = {"messages": [{"role": "user", "content": "the system"}], "max_tokens": 8, "temperature": 0}
+    plain = client.messages.create(**request)
+    with client.messages.stream(**request) as stream:
+        events = list(stream)  # an event that it does not know, such as a ping, would raise
+    text = "".join(event.delta.text for event in events if event.type == "content_block_delta")
+    assert text == "".join(block.text for block in plain.content)
+    assert events[-2].delta.stop_reason == plain.stop_reason
+
+
 def test_errors_are_its_typed_ones(client, session):
     with pytest.raises(layerscale.APIStatusError) as caught:
         client.sessions.query("sess_nobody", max_tokens=4)

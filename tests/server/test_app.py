@@ -50,7 +50,8 @@ def test_preflight_is_answered(http):
         headers={
             "origin": "http://example.org",
             "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization,x-api-key,content-type,x-layerscale-session-id",
+            "access-control-request-headers": "authorization,x-api-key,content-type,x-layerscale-session-id,"
+            "anthropic-version,anthropic-dangerous-direct-browser-access,x-stainless-lang",
         },
     )
     assert response.status_code == 200

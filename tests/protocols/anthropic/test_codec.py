@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.anthropic.codec import (
@@ -17,6 +21,7 @@ from kvtape.protocols.anthropic.codec import (
     encode_message,
 )
 from kvtape.protocols.anthropic.conversation import Prompt
+from kvtape.protocols.anthropic.models import MessageRequest
 from kvtape.types import FinishReason, SamplingParams, Usage
 
 USER = {"role": "user", "content": "Hi"}
@@ -199,3 +204,31 @@ def test_a_stream_without_pings_or_text():
     assert PING not in encoder.text("x")
     empty = MessageStreamEncoder(message_id="msg_1", model="tiny", pings=True)
     assert b"content_block" not in empty.start(9) + empty.finish(END_TURN)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+BLOCK = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "thinking", "redacted_thinking", "image", "tool_use"]) | JSON},
+    optional={"text": JSON, "thinking": JSON, "cache_control": st.just({"type": "ephemeral"}) | JSON},
+)
+CONTENT = st.text() | st.lists(BLOCK, max_size=3) | JSON
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": CONTENT})
+FIELDS = {name: JSON for name in MessageRequest.__struct_fields__ if name not in ("messages", "max_tokens")}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"messages": st.lists(TURN, max_size=4) | JSON, "max_tokens": st.just(5)},
+        optional={**FIELDS, "system": CONTENT},
+    )
+)
+def test_whatever_comes_is_read_or_refused(body):
+    with contextlib.suppress(InvalidRequest):
+        prompt = decode_message_request(json.dumps(body).encode()).prompt
+        assert all(message["role"] != other["role"] for message, other in pairwise(prompt.messages))
+        assert prompt.prefill == prompt.prefill.rstrip()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from kvtape.errors import EngineFailed
+from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.protocols.sse import SseDecoder
 from kvtape.server import create_app, responses
 from kvtape.server.limits import BodyLimits
@@ -152,6 +152,15 @@ def test_what_a_mark_put_into_the_cache_is_counted(http):
     assert second["cache_read_input_tokens"] >= first["cache_creation_input_tokens"] - 64
     whole = create(http, messages=[{"role": "user", "content": "quite new " * 30}], **mark)["usage"]
     assert (whole["input_tokens"], whole["cache_creation_input_tokens"] > 50) == (0, True)
+
+
+def test_a_template_that_refuses_an_emptied_turn_costs_no_answer(http, monkeypatch):
+    def refuse(*args):
+        raise InvalidRequest("an empty turn")
+
+    monkeypatch.setattr("kvtape.server.routes.anthropic.encode_chat", refuse)
+    usage = create(http, system=[{"type": "text", "text": "the", "cache_control": {"type": "ephemeral"}}])["usage"]
+    assert (usage["cache_creation_input_tokens"], usage["output_tokens"]) == (0, 8)
 
 
 def count(http, **fields):

@@ -119,9 +119,12 @@ async def _count_marked(runtime: Runtime, call: MessageCall, turn: Turn) -> int:
     marked = call.prompt.marked
     if marked is None:
         return 0
-    ids = await asyncio.to_thread(
-        encode_chat, runtime.engine.model, marked.messages, call.template_options, marked.prefill
-    )
+    try:
+        ids = await asyncio.to_thread(
+            encode_chat, runtime.engine.model, marked.messages, call.template_options, marked.prefill
+        )
+    except KvtapeError:  # the template insists on what follows the mark; the answer is there all the same
+        return 0
     return common_prefix_len(turn.sequence.token_ids()[: turn.start], ids)
 
 

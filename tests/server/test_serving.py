@@ -102,7 +102,7 @@ def test_running_streams_finish_and_nothing_new_begins(serve, sig):
     server = serve("--drain-seconds", "60")
     url = server.ready()
     with httpx.Client(base_url=url, timeout=60) as http:
-        thread, pieces = stream(url, max_tokens=1900)
+        thread, pieces = stream(url, max_tokens=1900, n=8)
         server.process.send_signal(sig)
         eventually(lambda: http.get("/health").status_code == 503)
         refused = http.post("/v1/chat/completions", json=BODY)
@@ -116,7 +116,7 @@ def test_running_streams_finish_and_nothing_new_begins(serve, sig):
 def test_at_the_deadline_streams_end_with_an_error(serve):
     server = serve("--drain-seconds", "0.05")
     url = server.ready()
-    thread, pieces = stream(url, max_tokens=1900)
+    thread, pieces = stream(url, max_tokens=1900, n=8)
     server.process.send_signal(signal.SIGTERM)
     thread.join()
     *_, error, done, rest = b"".join(pieces).split(b"\n\n")
@@ -128,11 +128,10 @@ def test_at_the_deadline_streams_end_with_an_error(serve):
 def test_a_second_interrupt_ends_at_once(serve):
     server = serve("--drain-seconds", "600")
     url = server.ready()
-    session = httpx.post(f"{url}/v1/sessions/init", json={"type": "ohlcv"}).json()["id"]
-    body = {"prompt": "x", "max_tokens": 2000, "ignore_eos": True}
-    request = threading.Thread(target=post_ignoring_errors, args=(f"{url}/v1/sessions/{session}/generate", body))
+    body = {**BODY, "stream": False, "max_tokens": 1900, "n": 64}  # seconds of work
+    request = threading.Thread(target=post_ignoring_errors, args=(f"{url}/v1/chat/completions", body))
     request.start()
-    eventually(lambda: httpx.get(f"{url}/health").json()["running"] == 1)
+    eventually(lambda: httpx.get(f"{url}/health").json()["running"] > 0)
     server.process.send_signal(signal.SIGINT)
     eventually(lambda: "draining" in server.log)
     server.process.send_signal(signal.SIGINT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.requests import decode_object, decode_request, refuse_unless
+from kvtape.protocols.requests import decode_object, decode_request, refuse_all, refuse_unless
 
 
 class Item(msgspec.Struct):
@@ -60,3 +62,14 @@ def test_refusal_names_the_parameter():
     with pytest.raises(InvalidRequest, match="n must be 1") as caught:
         refuse_unless(False, "n", "must be 1")
     assert caught.value.param == "n"
+
+
+@pytest.mark.parametrize("value", [None, False, [], {}, ""])
+def test_a_field_that_asks_for_nothing_passes(value):
+    refuse_all(SimpleNamespace(tools=value), ["tools"])
+
+
+def test_a_field_that_asks_for_something_is_refused_by_name():
+    with pytest.raises(InvalidRequest) as caught:
+        refuse_all(SimpleNamespace(tools=[], regex="a"), ["tools", "regex"])
+    assert caught.value.param == "regex"

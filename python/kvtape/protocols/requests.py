@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from kvtape.errors import InvalidRequest
 
-__all__ = ["decode_object", "decode_request", "refuse_unless"]
+__all__ = ["LATER", "decode_object", "decode_request", "refuse_all", "refuse_unless"]
+
+LATER = "is not supported by this server"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -57,6 +59,16 @@ def decode_request(body: bytes, kind: type[T], aliases: Mapping[str, str] | None
             name = path["path"]
             raise InvalidRequest(f"{name}: {message[: path.start()]}", param=name or None) from None
         raise InvalidRequest(message) from None
+
+
+def refuse_all(request: Any, names: Sequence[str]) -> None:
+    """Refuse each of these fields that asks for anything.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    for name in names:
+        refuse_unless(not getattr(request, name), name, LATER)
 
 
 def refuse_unless(condition: bool, param: str, why: str) -> None:

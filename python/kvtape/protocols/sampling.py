@@ -8,7 +8,9 @@ from typing import Any
 from kvtape.errors import InvalidRequest
 from kvtape.types import SamplingParams
 
-__all__ = ["read_stop", "sampling_params", "token_limit"]
+__all__ = ["CHAT_TEMPERATURE", "CHAT_TOP_P", "read_stop", "sampling_params", "token_limit"]
+
+CHAT_TEMPERATURE, CHAT_TOP_P = 0.6, 0.9  # of chats that name none
 
 _MAX_STOP_STRINGS = 4
 _MAX_STOP_BYTES = 64

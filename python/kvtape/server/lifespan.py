@@ -67,6 +67,7 @@ class Runtime:
         self._idle_seconds = idle_seconds
         self._load: Callable[[], AsyncEngine] | None = None
         self._engine: AsyncEngine | None = None
+        self.fingerprint = ""  # of the engine's answers, once it is there
         self._sessions: SessionManager | None = None
         self._closed = False
         if isinstance(source, Engine):
@@ -77,6 +78,7 @@ class Runtime:
             self._load = source
 
     def _adopt(self, engine: AsyncEngine) -> None:
+        self.fingerprint = fingerprint(engine.model.path, kv_type=engine.core.kv_type)  # while the file is there
         self._engine = engine
         self._sessions = SessionManager(engine, max_sessions=self._max_sessions, idle_seconds=self._idle_seconds)
         if self.phase is Phase.LOADING:
@@ -112,15 +114,6 @@ class Runtime:
             Problem: the engine is not there yet.
         """
         return self.engine.model.tokenizer.token_bytes()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """What identifies the model, this build and what else an answer depends on.
-
-        Raises:
-            Problem: the engine is not there yet.
-        """
-        return fingerprint(self.engine.model.path, kv_type=self.engine.core.kv_type)
 
     @property
     def loaded(self) -> bool:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.openai.fields import read_count, read_include_usage, read_logit_bias, read_seed, refuse_all
+from kvtape.protocols.openai.fields import read_count, read_include_usage, read_logit_bias, read_seed
 from kvtape.protocols.openai.models import StreamOptions
 from kvtape.types import MAX_CHOICES
-
-
-@pytest.mark.parametrize("value", [None, False, [], {}, ""])
-def test_a_field_that_asks_for_nothing_passes(value):
-    refuse_all(SimpleNamespace(tools=value), ["tools"])
-
-
-def test_a_field_that_asks_for_something_is_refused_by_name():
-    with pytest.raises(InvalidRequest) as caught:
-        refuse_all(SimpleNamespace(tools=[], regex="a"), ["tools", "regex"])
-    assert caught.value.param == "regex"
 
 
 def test_counts():

@@ -251,6 +251,16 @@ def test_every_reply_names_model_and_build(http):
     assert name.startswith("fp_")
 
 
+def test_a_model_file_that_is_gone_is_not_missed(tiny_model, tmp_path):
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(tiny_model.read_bytes())
+    with Engine(copy, n_threads=1) as engine:
+        app = create_app(engine)
+        copy.unlink()
+        with running(app) as url, httpx.Client(base_url=url, timeout=60) as http:
+            assert chat(http).json()["system_fingerprint"].startswith("fp_")
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [

@@ -10,8 +10,8 @@ import msgspec
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.anthropic import models
 from kvtape.protocols.anthropic.conversation import Prompt, read_prompt
-from kvtape.protocols.requests import decode_request, refuse_unless
-from kvtape.protocols.sampling import read_stop, sampling_params
+from kvtape.protocols.requests import LATER, decode_request, refuse_all, refuse_unless
+from kvtape.protocols.sampling import CHAT_TEMPERATURE, CHAT_TOP_P, read_stop, sampling_params
 from kvtape.protocols.sse import encode_event
 from kvtape.types import MAX_STOP_BYTES, MAX_STOP_STRINGS, FinishReason, SamplingParams, Usage
 
@@ -26,10 +26,6 @@ __all__ = [
     "encode_message",
 ]
 
-DEFAULT_TEMPERATURE = 0.6
-DEFAULT_TOP_P = 0.9
-
-_LATER = "is not supported by this server"
 PING = encode_event(msgspec.json.encode(models.Ping()), event="ping")
 
 
@@ -51,8 +47,7 @@ def decode_message_request(body: bytes) -> MessageCall:
     """
     request = decode_request(body, models.MessageRequest)
     call = _read_call(request)
-    for name in ("container", "diagnostics", "billing_policy", "fallbacks", "fallback_credit_token", "thread"):
-        refuse_unless(not getattr(request, name), name, _LATER)
+    refuse_all(request, ("container", "diagnostics", "billing_policy", "fallbacks", "fallback_credit_token", "thread"))
     refuse_unless(request.inference_geo is None, "inference_geo", "cannot be promised by this server")
     refuse_unless(
         request.service_tier in (None, "auto", "standard_only"), "service_tier", "must be auto or standard_only"
@@ -70,8 +65,7 @@ def decode_count_request(body: bytes) -> MessageCall:
 
 
 def _read_call(request: models.CountRequest) -> MessageCall:
-    for name in ("tools", "mcp_servers", "context_management", "compaction", "output_format"):
-        refuse_unless(not getattr(request, name), name, _LATER)
+    refuse_all(request, ("tools", "mcp_servers", "context_management", "compaction", "output_format"))
     choice = request.tool_choice
     refuse_unless(
         choice is None or (isinstance(choice, dict) and choice.get("type") in ("auto", "none")),
@@ -89,7 +83,7 @@ def _read_call(request: models.CountRequest) -> MessageCall:
 def _template_options(request: models.CountRequest) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if request.output_config is not None:
-        refuse_unless(request.output_config.format is None, "output_config.format", _LATER)
+        refuse_unless(request.output_config.format is None, "output_config.format", LATER)
         if request.output_config.effort is not None:
             options["enable_thinking"] = request.output_config.effort != "low"
     if request.thinking is not None:
@@ -108,8 +102,8 @@ def _read_params(request: models.MessageRequest) -> SamplingParams:
         )
     return sampling_params(
         max_tokens=request.max_tokens,
-        temperature=DEFAULT_TEMPERATURE if temperature is None else temperature,
-        top_p=DEFAULT_TOP_P if request.top_p is None else request.top_p,
+        temperature=CHAT_TEMPERATURE if temperature is None else temperature,
+        top_p=CHAT_TOP_P if request.top_p is None else request.top_p,
         top_k=request.top_k,
         seed=request.seed,
         stop=read_stop(

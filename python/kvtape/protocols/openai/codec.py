@@ -11,17 +11,14 @@ from msgspec import UNSET, UnsetType
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
-from kvtape.protocols.openai.fields import LATER, read_count, read_include_usage, read_logit_bias, read_seed, refuse_all
+from kvtape.protocols.openai.fields import read_count, read_include_usage, read_sampling
 from kvtape.protocols.openai.logprobs import TokenBytes, WithText, encode_chat_logprobs
-from kvtape.protocols.requests import decode_request, refuse_unless
-from kvtape.protocols.sampling import read_stop, sampling_params, token_limit
+from kvtape.protocols.requests import LATER, decode_request, refuse_all, refuse_unless
+from kvtape.protocols.sampling import CHAT_TEMPERATURE, CHAT_TOP_P, token_limit
 from kvtape.protocols.sse import encode_event
 from kvtape.types import SamplingParams, TokenEvent, Usage
 
 __all__ = ["ChatCall", "ChatStreamEncoder", "decode_chat_request", "encode_completion", "encode_usage", "read_messages"]
-
-DEFAULT_TEMPERATURE = 0.6
-DEFAULT_TOP_P = 0.9
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _LATER_IN_MESSAGES = (
@@ -137,19 +134,11 @@ def _template_options(request: models.ChatRequest) -> dict[str, Any]:
 
 
 def _read_params(request: models.ChatRequest) -> SamplingParams:
-    return sampling_params(
+    return read_sampling(
+        request,
         max_tokens=token_limit(request.max_tokens, request.max_completion_tokens),
-        temperature=DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
-        top_p=DEFAULT_TOP_P if request.top_p is None else request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repeat_penalty=request.repeat_penalty,
-        frequency_penalty=request.frequency_penalty,
-        presence_penalty=request.presence_penalty,
-        logit_bias=read_logit_bias(request.logit_bias),
-        seed=read_seed(request.seed),
-        stop=read_stop(request.stop),
-        ignore_eos=request.ignore_eos,
+        temperature=CHAT_TEMPERATURE if request.temperature is None else request.temperature,
+        top_p=CHAT_TOP_P if request.top_p is None else request.top_p,
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
     )

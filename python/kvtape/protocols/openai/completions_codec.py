@@ -13,16 +13,10 @@ from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
 from kvtape.protocols.openai.codec import encode_usage
 from kvtape.protocols.openai.completions_models import CompletionsRequest, TextChoice, TextCompletion, TextLogprobs
-from kvtape.protocols.openai.fields import (
-    read_count,
-    read_include_usage,
-    read_logit_bias,
-    read_seed,
-    refuse_all,
-)
+from kvtape.protocols.openai.fields import read_count, read_include_usage, read_sampling
 from kvtape.protocols.openai.logprobs import TextLogprobsEncoder, TokenBytes, WithText
-from kvtape.protocols.requests import decode_request, refuse_unless
-from kvtape.protocols.sampling import read_stop, sampling_params, token_limit
+from kvtape.protocols.requests import decode_request, refuse_all, refuse_unless
+from kvtape.protocols.sampling import token_limit
 from kvtape.protocols.sse import encode_event
 from kvtape.types import MAX_CHOICES, SamplingParams, TokenEvent, Usage, check_bound
 
@@ -107,19 +101,11 @@ def _is_ids(value: Any) -> bool:
 
 
 def _read_params(request: CompletionsRequest, *, logprobs: bool) -> SamplingParams:
-    return sampling_params(
+    return read_sampling(
+        request,
         max_tokens=DEFAULT_MAX_TOKENS if request.max_tokens is None else token_limit(request.max_tokens, None),
         temperature=DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
         top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repeat_penalty=request.repeat_penalty,
-        frequency_penalty=request.frequency_penalty,
-        presence_penalty=request.presence_penalty,
-        logit_bias=read_logit_bias(request.logit_bias),
-        seed=read_seed(request.seed),
-        stop=read_stop(request.stop),
-        ignore_eos=request.ignore_eos,
         logprobs=logprobs,
         top_logprobs=request.logprobs,
     )

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kvtape.protocols.openai.models import StreamOptions, UsageBody
+from kvtape.protocols.openai.models import SamplingFields, StreamOptions, UsageBody
 
 __all__ = ["CompletionsRequest", "TextChoice", "TextCompletion", "TextLogprobs"]
 
 
-class CompletionsRequest(msgspec.Struct, kw_only=True):
+class CompletionsRequest(SamplingFields, kw_only=True):
     """Body of `POST /v1/completions`. Every field here is honoured, inert, or refused by name in the codec."""
 
     prompt: Any = None  # a text, token ids, or a list of either
@@ -24,17 +24,6 @@ class CompletionsRequest(msgspec.Struct, kw_only=True):
     echo: bool | None = None
     # sampling
     max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    ignore_eos: bool | None = None
     logprobs: int | None = None
     # refused unless they ask for nothing
     suffix: str | None = None

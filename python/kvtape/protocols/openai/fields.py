@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
-from kvtape.protocols.requests import refuse_unless
-from kvtape.types import BOUNDS, check_bound
+from kvtape.protocols.requests import LATER, refuse_unless
+from kvtape.protocols.sampling import read_stop, sampling_params
+from kvtape.types import BOUNDS, SamplingParams, check_bound
 
-__all__ = ["LATER", "read_count", "read_include_usage", "read_logit_bias", "read_seed", "refuse_all"]
-
-LATER = "is not supported by this server"
-
-
-def refuse_all(request: Any, names: Sequence[str]) -> None:
-    """Refuse each of these fields that asks for anything.
-
-    Raises:
-        InvalidRequest: naming the field.
-    """
-    for name in names:
-        refuse_unless(not getattr(request, name), name, LATER)
+__all__ = ["read_count", "read_include_usage", "read_sampling"]
 
 
 def read_count(name: str, count: int | None) -> int:
@@ -48,6 +36,26 @@ def read_include_usage(stream: bool | None, options: models.StreamOptions | None
     refuse_unless(bool(stream), "stream_options", "needs stream to be true")
     refuse_unless(not options.include_obfuscation, "stream_options.include_obfuscation", LATER)
     return options.include_usage is True
+
+
+def read_sampling(request: models.SamplingFields, **own: Any) -> SamplingParams:
+    """Build parameters from the fields that both kinds of requests have; `own` are those that they read differently.
+
+    Raises:
+        InvalidRequest: a value is out of bounds; `param` names it.
+    """
+    return sampling_params(
+        top_k=request.top_k,
+        min_p=request.min_p,
+        repeat_penalty=request.repeat_penalty,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        logit_bias=read_logit_bias(request.logit_bias),
+        seed=read_seed(request.seed),
+        stop=read_stop(request.stop),
+        ignore_eos=request.ignore_eos,
+        **own,
+    )
 
 
 def read_logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:

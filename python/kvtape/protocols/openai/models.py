@@ -23,6 +23,7 @@ __all__ = [
     "Logprobs",
     "OutputMessage",
     "PromptTokensDetails",
+    "SamplingFields",
     "StreamOptions",
     "TokenLogprob",
     "TopTokenLogprob",
@@ -68,7 +69,23 @@ class StreamOptions(msgspec.Struct):
     include_obfuscation: bool | None = None
 
 
-class ChatRequest(msgspec.Struct, kw_only=True):
+class SamplingFields(msgspec.Struct, kw_only=True):
+    """Fields of requests of both kinds, which choose tokens."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    ignore_eos: bool | None = None
+
+
+class ChatRequest(SamplingFields, kw_only=True):
     """Body of `POST /v1/chat/completions`. Every field here is honoured, inert, or refused by name in the codec.
 
     Inert and not looked at, for nothing that they ask for changes a reply: `user`, `safety_identifier`, `metadata`,
@@ -84,17 +101,6 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     # sampling
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    ignore_eos: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
     # the template

@@ -68,10 +68,8 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
     else if (usage_.completion_tokens == params_.max_tokens || n_free <= 1)
       event.finish = FinishReason::length;
   }
-  if (event.finish != FinishReason::none) {
-    if (!stopped) event.text += assembler_.finish();
-    event.usage = usage_;
-  }
+  if (event.finish != FinishReason::none && !stopped) event.text += assembler_.finish();
+  if (first || event.finish != FinishReason::none) event.usage = usage_;
   return event;
 }
 

@@ -34,7 +34,7 @@ struct TokenEvent {  // one generated token
   std::vector<TopLogprob> top;
   FinishReason finish = FinishReason::none;
   std::string error;  // where finish is error
-  Usage usage;        // where finish is not none
+  Usage usage;        // of the first token, and where finish is not none
 };
 
 struct Events {  // of one step

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kvtape.chat.events import ParsedReply, ToolCall, gather
 from kvtape.chat.reasoning import REASONING_MARKERS, ReasoningSplitter
 from kvtape.chat.reply import ReplyParser
 from kvtape.chat.tool_parsers import make_tool_parser
-from kvtape.types import FinishReason
+from kvtape.types import FinishReason, ParsedReply, ToolCall, gather
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 THINK = REASONING_MARKERS[0]

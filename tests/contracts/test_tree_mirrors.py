@@ -60,6 +60,8 @@ TESTED_BY = {
     "python/kvtape/cli/demo_run.py": "tests/cli/test_demo.py",
     "python/kvtape/engine/core.py": "tests/engine/test_engine.py",
     "python/kvtape/engine/sequence.py": "tests/engine/test_engine.py",
+    "python/kvtape/types/chat.py": "tests/chat/test_conversation.py",
+    "python/kvtape/types/events.py": "tests/engine/test_engine.py",
     "python/kvtape/__main__.py": "tests/cli/test_cli.py",
     "python/kvtape/_native.py": "tests/contracts/test_layers.py",
 }

@@ -42,7 +42,7 @@ class Choices:
         """
         async with aclosing(merge([self._choices_of(turn) for turn in self.prompts])) as merged:
             async for prompt, (choice, event) in merged:
-                if event.usage is not None:
+                if event.finished and event.usage is not None:
                     self._count(event.usage, first=choice == 0)
                 yield prompt * self._n + choice, event
 

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from kvtape.types import FinishReason, ReplyFinish
 
-from kvtape.types import FinishReason
-
-__all__ = ["ReplyFinish", "finish_reason"]
-
-
-class ReplyFinish(StrEnum):
-    """Why a reply ended."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    TOOL_CALLS = "tool_calls"
+__all__ = ["finish_reason"]
 
 
 def finish_reason(reason: FinishReason, *, n_calls: int = 0, n_incomplete: int = 0) -> ReplyFinish:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from kvtape.chat.events import ContentDelta, Event, ReasoningDelta
-from kvtape.chat.finish import ReplyFinish, finish_reason
+from kvtape.chat.finish import finish_reason
 from kvtape.chat.reasoning import ReasoningSplitter
 from kvtape.chat.tool_parsers import ToolParser
-from kvtape.types import FinishReason
+from kvtape.types import ContentDelta, Event, FinishReason, ReasoningDelta, ReplyFinish
 
 __all__ = ["ReplyParser"]
 

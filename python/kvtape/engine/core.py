@@ -206,7 +206,7 @@ def _to_python(event: _core.TokenEvent) -> TokenEvent | Exception:
     if finish is FinishReason.ERROR:
         return EngineFailed(f"generation: {event.error}")
     usage = None
-    if finish is not None:
+    if event.usage.prompt_tokens:
         usage = Usage(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cached_tokens)
     return TokenEvent(
         token_id=event.token,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from hypothesis import strategies as st
 
-from kvtape.chat.events import ContentDelta, Event, ParsedReply, ToolCallArguments, gather
 from kvtape.chat.tool_parsers import TOOL_PARSERS, make_tool_parser
+from kvtape.types import ContentDelta, Event, ParsedReply, ToolCallArguments, gather
 
 TOOLS = ("get_weather", "f", "run-python")
 MARKERS = (

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvtape.chat.events import ContentDelta, ToolCallEnd, ToolCallStart, gather
 from kvtape.chat.tool_parsers import make_tool_parser
 from kvtape.chat.tool_parsers.base import MAX_BLANKS, MAX_HELD
+from kvtape.types import ContentDelta, ToolCallEnd, ToolCallStart, gather
 from tests.chat.tool_parsers.parsing import (
     ARGUMENTS,
     CALLS,

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Collection
 from typing import ClassVar
 
-from kvtape.chat.events import ContentDelta, Event, ToolCallArguments, ToolCallEnd, ToolCallStart
 from kvtape.chat.json_scanner import BLANK, JsonScanner, is_plain_text
 from kvtape.chat.markers import UntilMarker
 from kvtape.chat.tool_parsers.arguments import ArgumentReader
@@ -21,6 +20,7 @@ from kvtape.chat.tool_parsers.openings import (
     literal,
     skip_blanks,
 )
+from kvtape.types import ContentDelta, Event, ToolCallArguments, ToolCallEnd, ToolCallStart
 
 __all__ = ["MAX_BLANKS", "MAX_HELD", "ToolParser"]
 

@@ -1,4 +1,4 @@
-"""Values that cross layers: sampling parameters with their bounds, token events, finish reasons."""
+"""How tokens are drawn: sampling parameters with their bounds."""
 
 from __future__ import annotations
 
@@ -12,26 +12,19 @@ from kvtape.errors import InvalidRequest
 
 __all__ = [
     "BOUNDS",
+    "MAX_ALLOWED_TOKENS",
     "MAX_CHOICES",
+    "MAX_LOGIT_BIAS",
+    "MAX_STOP_BYTES",
+    "MAX_STOP_STRINGS",
     "REQUEST_BOUNDS",
     "Bound",
-    "FinishReason",
+    "Constraint",
+    "ConstraintKind",
     "SamplingParams",
-    "TokenEvent",
-    "TopLogprob",
-    "Usage",
     "WorkClass",
     "check_bound",
 ]
-
-
-class FinishReason(StrEnum):
-    """Why a generation ended."""
-
-    STOP = "stop"  # end-of-sequence token or a stop string
-    LENGTH = "length"  # max_tokens, or the context is full
-    CANCELLED = "cancelled"
-    ERROR = "error"
 
 
 class WorkClass(StrEnum):
@@ -78,6 +71,22 @@ MAX_STOP_STRINGS = 16
 MAX_STOP_BYTES = 256
 MAX_LOGIT_BIAS = 1024
 MAX_ALLOWED_TOKENS = 1024
+
+
+class ConstraintKind(StrEnum):
+    """In which language a constraint is written."""
+
+    JSON_SCHEMA = "json_schema"  # https://json-schema.org; "{}" is any JSON value
+    REGEX = "regex"  # of Rust's regex crate, for the whole answer
+    LARK = "lark"  # llguidance's dialect of Lark grammars
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer must match as a whole; each token is drawn from those that can still lead there."""
+
+    kind: ConstraintKind
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,38 +161,3 @@ def check_bound(name: str, value: Any, *, param: str | None = None) -> None:
     kinds = (int,) if bound.integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not bound.minimum <= value <= bound.maximum:
         raise InvalidRequest(f"{param or name} must be {wanted}, found {value!r:.40}", param=param or name)
-
-
-@dataclass(frozen=True, slots=True)
-class TopLogprob:
-    """One of the most probable tokens at a position."""
-
-    token_id: int
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one generation, all true: prompt_tokens = cached_tokens + what was computed."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int  # prompt tokens whose KV was there already: held by the sequence or found in the prefix index
-
-
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
-    """One generated token. `text` holds whole characters only, so it may be empty."""
-
-    token_id: int
-    text: str
-    logprob: float | None = None  # of the model's own distribution, before temperature and truncation
-    top_logprobs: tuple[TopLogprob, ...] = ()
-    logit_gap: float | None = None  # raw logits of allowed tokens: best minus second best, on the first event only
-    finish_reason: FinishReason | None = None  # on the last event only
-    usage: Usage | None = None  # on the last event only
-
-    @property
-    def finished(self) -> bool:
-        """Whether this is the last event of its generation."""
-        return self.finish_reason is not None

@@ -1,15 +1,20 @@
-"""What a reply is made of: the events every parser of this layer yields, and the reply they add up to."""
+"""What a reply is made of, in every chat dialect: the events it is taken apart into, and what they add up to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kvtape.types.events import TokenEvent
 
 __all__ = [
     "ContentDelta",
     "Event",
     "ParsedReply",
     "ReasoningDelta",
+    "ReplyFinish",
+    "ReplyStep",
     "ToolCall",
     "ToolCallArguments",
     "ToolCallEnd",
@@ -76,6 +81,23 @@ class ParsedReply:
     content: str = ""
     reasoning: str | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
+
+
+class ReplyFinish(StrEnum):
+    """Why a reply ended, in the words that chat dialects share."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+
+
+@dataclass(slots=True)
+class ReplyStep:
+    """One token of a reply, and what it adds: nothing, where text is held back, or several events."""
+
+    token: TokenEvent
+    events: list[Event]
+    finish: ReplyFinish | None = None  # on the last step; its token carries the usage
 
 
 def gather(events: Iterable[Event]) -> ParsedReply:

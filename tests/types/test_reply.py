@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvtape.chat.events import (
+from kvtape.types import (
     ContentDelta,
     ParsedReply,
     ReasoningDelta,

@@ -25,8 +25,9 @@ from bench.http.task import Server
 from bench.llama_cpp.report import tokenize
 from bench.quality.task import text
 from bench.report import compare
-from kvtape.chat.conversation import encode_chat
+from kvtape.chat.prompt import encode_chat
 from kvtape.model.registry import resolve
+from kvtape.types import ChatPrompt
 
 MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
 RESULTS = Path("bench/results")
@@ -54,7 +55,7 @@ def stream_cost(server: Server, model: Path, threads: int, prefix: str, n_rounds
     """Return seconds a token through the stream and in the engine alone, a round each."""
     found = []
     with kvtape.Engine(model, n_threads=threads) as engine:
-        ids = encode_chat(engine.model, [{"role": "user", "content": prefix}])
+        ids = encode_chat(engine.model, ChatPrompt(messages=[{"role": "user", "content": prefix}]))
         for _ in range(n_rounds):
             times = server.arrivals(prefix, N_ANSWER)
             sequence, alone = engine.open(), []

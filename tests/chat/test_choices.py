@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from kvtape.chat.choices import Choices, merge, most_probable
-from kvtape.chat.conversation import open_prompts
+from kvtape.chat.conversation import Turn, open_prompts
 from kvtape.engine import AsyncEngine
 from kvtape.types import SamplingParams, TokenEvent
 
@@ -26,7 +26,7 @@ def ids(events):
 
 
 async def run(engine, prompts, params=PARAMS, n=1):
-    choices = Choices(await open_prompts(engine, prompts, params), n)
+    choices = Choices(await open_prompts(engine, prompts, params), Turn.events, n=n)
     try:
         return [ids(events) for events in await choices.collect()], choices.usage
     finally:
@@ -71,8 +71,8 @@ async def test_the_prompt_is_computed_once(engine):
 
 @pytest.mark.parametrize("n", [1, 3])
 async def test_leaving_cancels_all(engine, n):
-    choices = Choices(await open_prompts(engine, PROMPTS, SamplingParams(ignore_eos=True)), n)
-    async with aclosing(choices.events()) as events:
+    choices = Choices(await open_prompts(engine, PROMPTS, SamplingParams(ignore_eos=True)), Turn.events, n=n)
+    async with aclosing(choices.items()) as events:
         async for _ in events:
             break
     choices.close()
@@ -81,7 +81,7 @@ async def test_leaving_cancels_all(engine, n):
 
 async def test_a_cancelled_reader_cancels_all(engine):
     n_before = engine.stats().n_sequences
-    choices = Choices(await open_prompts(engine, PROMPTS, SamplingParams(ignore_eos=True)), 3)
+    choices = Choices(await open_prompts(engine, PROMPTS, SamplingParams(ignore_eos=True)), Turn.events, n=3)
     task = asyncio.create_task(choices.collect())
     await until(lambda: engine.stats().running == 6)
     task.cancel()
@@ -96,7 +96,7 @@ async def test_a_cancelled_reader_cancels_all(engine):
 async def test_a_reader_that_goes_while_the_prompt_is_computed_leaves_nothing(engine, n_turns_of_the_loop):
     n_before = engine.stats().n_sequences
     prompt = [(7 * i + n_turns_of_the_loop) % 200 + 5 for i in range(1900)]
-    choices = Choices(await open_prompts(engine, [prompt], SamplingParams(ignore_eos=True)), 3)
+    choices = Choices(await open_prompts(engine, [prompt], SamplingParams(ignore_eos=True)), Turn.events, n=3)
     task = asyncio.create_task(choices.collect())
     for _ in range(n_turns_of_the_loop):
         await asyncio.sleep(0)

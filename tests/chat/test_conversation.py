@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from kvtape.chat.conversation import (
-    Framing,
-    adds_bos,
-    begin_turn,
-    common_prefix_len,
-    encode_chat,
-    encode_prompt,
-    open_chat,
-    open_prompts,
-    rewrite,
-)
-from kvtape.chat.template import template_of
+from kvtape.chat.conversation import adds_bos, begin_turn, encode_prompt, open_chat, open_prompts
+from kvtape.chat.prompt import encode_chat
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, InvalidRequest
 from kvtape.model.load import load
-from kvtape.types import FinishReason, SamplingParams
+from kvtape.types import (
+    ChatPrompt,
+    ContentDelta,
+    FinishReason,
+    ReplyFinish,
+    SamplingParams,
+    TokenEvent,
+    Tool,
+    ToolCallArguments,
+    ToolCallEnd,
+    ToolCallStart,
+    ToolChoice,
+    Usage,
+    gather,
+)
 
 HELLO = [{"role": "user", "content": "the system and the user"}]
+
+
+def chat(**options):
+    return ChatPrompt(messages=HELLO, **options)
 
 
 @pytest.fixture
@@ -33,41 +39,20 @@ def engine(tiny_engine):
     return AsyncEngine.wrap(tiny_engine)
 
 
-def test_a_conversation_is_rendered_and_encoded_with_its_special_tokens(engine):
-    ids = encode_chat(engine.model, HELLO)
-    text = engine.model.tokenizer.decode(ids, special=True)
-    assert text == "<|im_start|>user\nthe system and the user<|im_end|>\n<|im_start|>assistant\n"
-    assert engine.model.tokenizer.special_tokens["<|im_start|>"] in ids
-
-
-def test_a_reply_that_has_begun_stays_open(engine):
-    ids = encode_chat(engine.model, HELLO, prefill="the cache<|im_end|>")
-    text = engine.model.tokenizer.decode(ids, special=True)
-    assert text == engine.model.tokenizer.decode(encode_chat(engine.model, HELLO), special=True) + "the cache<|im_end|>"
-
-
 async def test_a_prefill_counts_as_prompt(engine):
-    turn = await open_chat(engine, HELLO, SamplingParams(max_tokens=1), prefill="the cache")
-    assert turn.sequence.token_ids().tolist() == encode_chat(engine.model, HELLO, prefill="the cache")
+    turn = await open_chat(engine, chat(prefill="the cache"), SamplingParams(max_tokens=1))
+    assert turn.sequence.token_ids().tolist() == encode_chat(engine.model, chat(prefill="the cache"))
     assert turn.start == turn.sequence.n_tokens
     turn.close()
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [([], [], 0), ([1], [], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3, 2], 1), ([2], [1], 0)],
-)
-def test_common_prefix(first, second, expected):
-    assert common_prefix_len(first, second) == common_prefix_len(np.asarray(second, dtype=np.int32), first) == expected
-
-
 async def test_a_turn_yields_its_tokens_and_their_usage(engine):
-    turn = await open_chat(engine, HELLO, SamplingParams(max_tokens=6, ignore_eos=True))
+    turn = await open_chat(engine, chat(), SamplingParams(max_tokens=6, ignore_eos=True))
     events = await turn.collect()
     turn.close()
     assert len(events) == 6
     assert events[-1].finish_reason is FinishReason.LENGTH
-    assert events[-1].usage.prompt_tokens == len(encode_chat(engine.model, HELLO))
+    assert events[-1].usage.prompt_tokens == len(encode_chat(engine.model, chat()))
     assert events[-1].usage.completion_tokens == 6
     assert turn.finished is events[-1]
 
@@ -76,7 +61,7 @@ async def test_the_same_conversation_again_is_cached_and_answered_alike(engine):
     messages = [{"role": "user", "content": "the " * 100}]
     answers = []
     for _ in range(2):
-        turn = await open_chat(engine, messages, SamplingParams(max_tokens=5, ignore_eos=True))
+        turn = await open_chat(engine, ChatPrompt(messages=messages), SamplingParams(max_tokens=5, ignore_eos=True))
         events = await turn.collect()
         turn.close()
         answers.append([event.token_id for event in events])
@@ -87,7 +72,7 @@ async def test_the_same_conversation_again_is_cached_and_answered_alike(engine):
 async def test_a_conversation_that_does_not_fit_is_refused_before_it_runs(engine):
     messages = [{"role": "user", "content": "x" * engine.n_ctx}]
     with pytest.raises(ContextOverflow) as caught:
-        await open_chat(engine, messages, SamplingParams())
+        await open_chat(engine, ChatPrompt(messages=messages), SamplingParams())
     assert caught.value.param == "messages"
     assert caught.value.n_tokens > caught.value.limit == engine.n_ctx
 
@@ -111,7 +96,7 @@ async def test_a_prompt_must_leave_room_for_a_token(engine, n_ids, error):
 
 
 async def test_leaving_a_turn_cancels_it(engine):
-    turn = await open_chat(engine, HELLO, SamplingParams(ignore_eos=True))
+    turn = await open_chat(engine, chat(), SamplingParams(ignore_eos=True))
     stream = turn.events()
     await anext(stream)
     await stream.aclose()
@@ -161,61 +146,69 @@ def test_a_text_gets_the_models_bos_unless_it_spells_it(make_tiny_model):
     assert [adds_bos(model, prompt) for prompt in ("the", f"{model.bos_text}the", [5])] == [True, False, False]
 
 
-class Template:
-    """A chat template with a turn each way and a clock, or one that has no system turn."""
-
-    def __init__(self, *, system: bool = True):
-        self.system = system
-
-    def render(self, messages, *, add_generation_prompt=True, now=None):
-        if messages[0]["role"] == "system" and not self.system:
-            raise InvalidRequest("system role is not supported")
-        text = "".join(f"[{message['role']}|{message['content']}]" for message in messages)
-        return f"{now}{text}" + ("[assistant|" if add_generation_prompt else "")
-
-
-@pytest.fixture
-def frame(engine, monkeypatch):
-    monkeypatch.setattr("kvtape.chat.conversation.template_of", lambda model: model.chat_template)
-
-    def make(template, prompt):
-        model = SimpleNamespace(chat_template=template, tokenizer=engine.model.tokenizer)
-        return Framing(model, prompt, now=7.0)
-
-    return make
-
-
-def test_framing_renders_system_turn_and_question(engine, frame):
-    framing = frame(Template(), "be brief")
-    decode = engine.model.tokenizer.decode
-    assert framing.templated
-    assert framing.head == decode(framing.head_ids) == "7.0[system|be brief]"
-    assert decode(framing.encode_question("why?")) == "[user|why?][assistant|"
-    assert decode(framing.encode_text("raw")) == "raw"
-
-
-@pytest.mark.parametrize(
-    ("template", "prompt"), [(None, "be brief"), (Template(), ""), (Template(system=False), "be brief")]
+CALLS = (
+    '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call><tool_call>{"name": "f", "arguments": {}}</tool_call>'
 )
-def test_framing_is_raw_without_template_or_system_prompt(engine, frame, template, prompt):
-    framing = frame(template, prompt)
-    decode = engine.model.tokenizer.decode
-    assert not framing.templated
-    assert framing.head == decode(framing.head_ids) == prompt
-    assert decode(framing.encode_question("why?")) == "why?"
 
 
-def test_raw_text_has_no_special_tokens_and_templates_do(engine, frame):
-    special = engine.model.tokenizer.special_tokens["<|im_start|>"]
-    assert special in frame(template_of(engine.model), "be brief").head_ids
-    raw = frame(None, "<|im_start|>")
-    assert special not in raw.head_ids
-    assert special not in raw.encode_question("<|im_start|>")
+async def replied(engine, monkeypatch, pieces, *, parallel=True, finish=FinishReason.STOP):
+    """The steps of a chat turn whose model writes `pieces`."""
+
+    async def events(self):
+        for index, piece in enumerate(pieces):
+            last = index == len(pieces) - 1
+            self.finished = TokenEvent(
+                index,
+                piece,
+                finish_reason=finish if last else None,
+                usage=Usage(self.start, index + 1, 7) if last or not index else None,
+            )
+            yield self.finished
+
+    monkeypatch.setattr("kvtape.chat.conversation.Turn.events", events)
+    prompt = chat(tools=(Tool("f"),), tool_choice=ToolChoice(parallel=parallel))
+    turn = await open_chat(engine, prompt, SamplingParams())
+    steps = [step async for step in turn.steps()]
+    turn.close()
+    return turn, steps
 
 
-def test_rewrite_keeps_the_common_prefix(tiny_engine):
-    sequence = tiny_engine.open()
-    for wanted in ([4, 5, 6], [4, 5, 6, 7], [4, 5, 9, 9, 9], [4], [4], [8, 8], [8, 8, 8]):
-        rewrite(sequence, wanted)
-        assert sequence.token_ids().tolist() == wanted
-    sequence.close()
+@pytest.mark.parametrize("n_characters", [1, 3, 7, 1000])
+async def test_a_reply_is_taken_apart_however_it_is_cut(engine, monkeypatch, n_characters):
+    text = f"Well. {CALLS}"
+    pieces = [text[at : at + n_characters] for at in range(0, len(text), n_characters)]
+    _, steps = await replied(engine, monkeypatch, pieces)
+    reply = gather(event for step in steps for event in step.events)
+    assert [step.token.token_id for step in steps] == list(range(len(pieces)))
+    assert reply.content == "Well. "
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [("f", '{"a": 1}'), ("f", "{}")]
+    assert [step.finish for step in steps] == [None] * (len(steps) - 1) + [ReplyFinish.TOOL_CALLS]
+
+
+@pytest.mark.parametrize("n_characters", [1, 1000])
+async def test_a_reply_that_may_call_once_ends_with_its_call(engine, monkeypatch, n_characters):
+    pieces = [CALLS[at : at + n_characters] for at in range(0, len(CALLS), n_characters)]
+    turn, steps = await replied(engine, monkeypatch, pieces, parallel=False)
+    reply = gather(event for step in steps for event in step.events)
+    assert [call.arguments for call in reply.tool_calls] == ['{"a": 1}']
+    assert steps[-1].finish is ReplyFinish.TOOL_CALLS
+    assert steps[-1].token is turn.finished
+    assert turn.finished.finish_reason is FinishReason.STOP
+    assert turn.finished.usage == Usage(turn.start, len(steps), 7)
+
+
+async def test_a_call_that_is_cut_off_is_never_called_complete(engine, monkeypatch):
+    _, steps = await replied(engine, monkeypatch, [CALLS[:40]], finish=FinishReason.LENGTH)
+    kinds = [type(event) for step in steps for event in step.events]
+    assert kinds == [ToolCallStart, ToolCallArguments]
+    assert ToolCallEnd not in kinds
+    assert steps[-1].finish is ReplyFinish.LENGTH
+
+
+async def test_a_request_without_tools_has_calls_as_content(engine, monkeypatch):
+    turn = await open_chat(engine, chat(), SamplingParams(max_tokens=3, ignore_eos=True))
+    steps = [step async for step in turn.steps()]
+    turn.close()
+    assert len(steps) == 3
+    assert steps[-1].token.usage.completion_tokens == 3
+    assert all(isinstance(event, ContentDelta) for step in steps for event in step.events)

@@ -7,8 +7,9 @@ import argparse
 import pytest
 
 from kvtape import Engine
-from kvtape.chat.conversation import encode_chat
+from kvtape.chat.prompt import encode_chat
 from kvtape.cli import chat
+from kvtape.types import ChatPrompt
 
 SYSTEM = {"role": "system", "content": "be brief"}
 
@@ -46,7 +47,7 @@ def replies(tiny_model):
             for user in users:
                 messages.append({"role": "user", "content": user})
                 sequence = engine.open()
-                sequence.append(encode_chat(engine.model, messages))
+                sequence.append(encode_chat(engine.model, ChatPrompt(messages=messages)))
                 texts.append("".join(event.text for event in sequence.generate(max_tokens=9)))
                 messages.append({"role": "assistant", "content": texts[-1]})
                 sequence.close()

@@ -10,7 +10,8 @@ import pytest
 
 import kvtape
 from kvtape import Engine
-from kvtape.chat.conversation import encode_chat
+from kvtape.chat.prompt import encode_chat
+from kvtape.types import ChatPrompt
 
 OPTIONS = ("--max-tokens", "12", "--kv-memory", "16M", "--threads", "1")
 
@@ -22,7 +23,7 @@ def reply(tiny_model):
             sequence = engine.open()
             messages = [{"role": "system", "content": system}] if system else []
             messages.append({"role": "user", "content": prompt})
-            sequence.append(prompt if raw else encode_chat(engine.model, messages))
+            sequence.append(prompt if raw else encode_chat(engine.model, ChatPrompt(messages=messages)))
             return "".join(event.text for event in sequence.generate(max_tokens=12)) + "\n"
 
     return generate

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from kvtape.chat.conversation import Turn
 from kvtape.types import TokenEvent, Usage
@@ -13,70 +13,73 @@ from kvtape.types import TokenEvent, Usage
 __all__ = ["Choices", "merge", "most_probable"]
 
 T = TypeVar("T")
+TurnT = TypeVar("TurnT", bound=Turn)
 
 
-class Choices:
-    """The generations of one request: iterate `events`, or await `collect`, then `close` in any case.
+class Choices(Generic[TurnT, T]):
+    """The generations of one request: iterate `items`, or await `collect`, then `close` in any case.
 
     A choice is known by its index: that of its prompt times n, plus its own among the n.
 
     Args:
         turns: one a prompt, not started yet; they are closed with this.
+        read: what is read of a turn: `Turn.events` or `ChatTurn.steps`.
         n: choices of each prompt.
     """
 
-    def __init__(self, turns: Sequence[Turn], n: int = 1) -> None:
-        self.usage = Usage(0, 0, 0)  # of the choices that have ended: each prompt counts once, all completions do
+    def __init__(self, turns: Sequence[TurnT], read: Callable[[TurnT], AsyncGenerator[T, None]], *, n: int = 1) -> None:
         self.prompts = list(turns)
-        self._turns = list(turns)
+        self._forks: list[TurnT] = []
+        self._read = read
         self._n = n
 
     def __len__(self) -> int:
         return len(self.prompts) * self._n
 
-    async def events(self) -> AsyncGenerator[tuple[int, TokenEvent], None]:
-        """Yield (index, event) as the tokens come; the choices run together.
+    @property
+    def usage(self) -> Usage:
+        """Of the choices that have ended: each prompt counts once, all completions do."""
+        prompts = [turn.finished.usage for turn in self.prompts if turn.finished and turn.finished.usage]
+        forks = [turn.finished.usage for turn in self._forks if turn.finished and turn.finished.usage]
+        return Usage(
+            prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
+            completion_tokens=sum(usage.completion_tokens for usage in [*prompts, *forks]),
+            cached_tokens=sum(usage.cached_tokens for usage in prompts),
+        )
+
+    async def items(self) -> AsyncGenerator[tuple[int, T], None]:
+        """Yield (index, item), one a token, as the tokens come; the choices run together.
 
         Raises:
             EngineFailed: the engine gave a generation up; the others are cancelled.
         """
         async with aclosing(merge([self._choices_of(turn) for turn in self.prompts])) as merged:
-            async for prompt, (choice, event) in merged:
-                if event.finished and event.usage is not None:
-                    self._count(event.usage, first=choice == 0)
-                yield prompt * self._n + choice, event
+            async for prompt, (choice, item) in merged:
+                yield prompt * self._n + choice, item
 
-    async def collect(self) -> list[list[TokenEvent]]:
-        """Run all to the end and return the events of each, by index."""
-        collected: list[list[TokenEvent]] = [[] for _ in range(len(self))]
-        async with aclosing(self.events()) as events:
-            async for index, event in events:
-                collected[index].append(event)
+    async def collect(self) -> list[list[T]]:
+        """Run all to the end and return the items of each, by index."""
+        collected: list[list[T]] = [[] for _ in range(len(self))]
+        async with aclosing(self.items()) as items:
+            async for index, item in items:
+                collected[index].append(item)
         return collected
 
     def close(self) -> None:
         """Give the sequences back; what still runs on them is cancelled."""
-        for turn in self._turns:
+        for turn in [*self.prompts, *self._forks]:
             turn.close()
 
-    async def _choices_of(self, first: Turn) -> AsyncGenerator[tuple[int, TokenEvent], None]:
+    async def _choices_of(self, first: TurnT) -> AsyncGenerator[tuple[int, T], None]:
         turns = [first]
         if self._n > 1:
             await first.sequence.resident()  # forks share what is there: the prompt is computed once
             for choice in range(1, self._n):
                 turns.append(first.fork(choice))
-                self._turns.append(turns[-1])
-        async with aclosing(merge([turn.events() for turn in turns])) as merged:
+                self._forks.append(turns[-1])
+        async with aclosing(merge([self._read(turn) for turn in turns])) as merged:
             async for item in merged:
                 yield item
-
-    def _count(self, usage: Usage, *, first: bool) -> None:
-        total = self.usage
-        self.usage = Usage(
-            prompt_tokens=total.prompt_tokens + (usage.prompt_tokens if first else 0),
-            completion_tokens=total.completion_tokens + usage.completion_tokens,
-            cached_tokens=total.cached_tokens + (usage.cached_tokens if first else 0),
-        )
 
 
 async def merge(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:

@@ -1,58 +1,34 @@
-"""From messages to a running generation: render, encode, append, generate; the same for every dialect."""
+"""From a request to a running generation: append, generate, cancel; the same for every dialect."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from kvtape.chat.template import template_of
+from kvtape.chat.prompt import PreparedChat, prepare_chat
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
-from kvtape.types import FinishReason, SamplingParams, TokenEvent, WorkClass
+from kvtape.types import (
+    ChatPrompt,
+    Event,
+    FinishReason,
+    ReplyFinish,
+    ReplyStep,
+    SamplingParams,
+    TokenEvent,
+    ToolCallEnd,
+    Usage,
+    WorkClass,
+)
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
-    from kvtape.engine.sequence import SequenceBase
     from kvtape.model.load import Model
 
-__all__ = [
-    "Framing",
-    "Turn",
-    "adds_bos",
-    "begin_turn",
-    "common_prefix_len",
-    "encode_chat",
-    "encode_prompt",
-    "open_chat",
-    "open_prompts",
-    "rewrite",
-]
-
-
-def encode_chat(
-    model: Model, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any] | None = None, prefill: str = ""
-) -> list[int]:
-    """Render messages with the model's template, ready for the assistant to speak, and encode them.
-
-    Args:
-        model: whose template and tokenizer are used.
-        messages: what the template renders.
-        options: further variables of the template.
-        prefill: how the assistant's reply has begun already.
-
-    Raises:
-        InvalidRequest: the model has no chat template, or its template refuses these messages.
-    """
-    template = template_of(model)
-    if template is None:
-        raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
-    text = template.render(list(messages), add_generation_prompt=True, **(options or {}))
-    return model.tokenizer.encode(text + prefill, parse_special=True)
+__all__ = ["ChatTurn", "Turn", "adds_bos", "begin_turn", "encode_prompt", "open_chat", "open_prompts"]
 
 
 class Turn:
@@ -65,8 +41,8 @@ class Turn:
         self.sequence = sequence
         self.start = sequence.n_tokens  # position of the first generated token
         self.finished: TokenEvent | None = None
-        self._params = params
-        self._work = work
+        self.params = params
+        self.work = work
 
     async def events(self) -> AsyncGenerator[TokenEvent, None]:
         """Yield the tokens as they come; the last one carries the finish reason and the usage.
@@ -74,7 +50,7 @@ class Turn:
         Raises:
             EngineFailed: the engine gave the generation up.
         """
-        async with aclosing(self.sequence.generate(self._params, work=self._work)) as events:
+        async with aclosing(self.sequence.generate(self.params, work=self.work)) as events:
             async for event in events:
                 if event.finish_reason in (FinishReason.CANCELLED, FinishReason.ERROR):
                     raise EngineFailed(f"the generation ended early: {event.finish_reason}")
@@ -87,13 +63,55 @@ class Turn:
         async with aclosing(self.events()) as events:
             return [event async for event in events]
 
-    def fork(self, choice: int) -> Turn:
+    def fork(self, choice: int) -> Self:
         """Return the same turn on a fork of the sequence, with the random numbers of another choice."""
-        return Turn(self.sequence.fork(), replace(self._params, choice=choice), self._work)
+        twin = copy(self)
+        twin.sequence, twin.params = self.sequence.fork(), replace(self.params, choice=choice)
+        return twin
 
     def close(self) -> None:
         """Give the sequence back; what still runs on it is cancelled."""
         self.sequence.close()
+
+
+class ChatTurn(Turn):
+    """A turn whose reply is taken apart as it comes: iterate `steps`, then `close` in any case."""
+
+    def __init__(self, turn: Turn, prepared: PreparedChat) -> None:
+        super().__init__(turn.sequence, turn.params, turn.work)
+        self.prepared = prepared
+
+    async def steps(self) -> AsyncGenerator[ReplyStep, None]:
+        """Yield a step for each token; the last one says why the reply ended.
+
+        A reply that may call only one tool ends with that call; what the model would have added is not generated.
+
+        Raises:
+            EngineFailed: the engine gave the generation up.
+        """
+        parser = self.prepared.make_parser()
+        calls_once = not self.prepared.prompt.tool_choice.parallel
+        cached_tokens = n_tokens = 0
+        async with aclosing(self.events()) as tokens:
+            async for token in tokens:
+                if n_tokens == 0 and token.usage is not None:
+                    cached_tokens = token.usage.cached_tokens
+                n_tokens += 1
+                step = ReplyStep(token, parser.feed(token.text))
+                if calls_once and (end := _first_end(step.events)):
+                    usage = Usage(self.start, n_tokens, cached_tokens)
+                    self.finished = replace(token, finish_reason=FinishReason.STOP, usage=usage)
+                    yield ReplyStep(self.finished, step.events[:end], ReplyFinish.TOOL_CALLS)
+                    return
+                if token.finish_reason is not None:
+                    held, step.finish = parser.finish(token.finish_reason)
+                    step.events += held
+                yield step
+
+
+def _first_end(events: Sequence[Event]) -> int:
+    """Return how many events there are up to the end of the first call; 0 where none ends."""
+    return next((n for n, event in enumerate(events, 1) if isinstance(event, ToolCallEnd)), 0)
 
 
 def begin_turn(
@@ -128,29 +146,22 @@ def begin_turn(
     return Turn(sequence, capped, work)
 
 
-async def open_chat(
-    engine: AsyncEngine,
-    messages: Sequence[Mapping[str, Any]],
-    params: SamplingParams,
-    options: Mapping[str, Any] | None = None,
-    prefill: str = "",
-) -> Turn:
+async def open_chat(engine: AsyncEngine, prompt: ChatPrompt, params: SamplingParams) -> ChatTurn:
     """Start a chat turn on a new sequence; the engine finds the longest prefix it has already computed.
-
-    Arguments as `encode_chat`.
 
     Raises:
         ContextOverflow: the conversation does not fit.
-        InvalidRequest: the model or its template cannot take these messages.
+        InvalidRequest: the model or its template cannot take this request.
     """
     _check_ids(engine.model, list(params.logit_bias), "logit_bias")  # before a stream has begun
-    token_ids = await asyncio.to_thread(encode_chat, engine.model, messages, options, prefill)
+    prepared = await asyncio.to_thread(prepare_chat, engine.model, prompt, params)
     sequence = engine.open()
     try:
-        return begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param="messages")
+        turn = begin_turn(sequence, prepared.token_ids, prepared.params, limit=engine.n_ctx, param="messages")
     except BaseException:
         sequence.close()
         raise
+    return ChatTurn(turn, prepared)
 
 
 def encode_prompt(model: Model, prompt: str | Sequence[int]) -> list[int]:
@@ -204,77 +215,3 @@ async def open_prompts(
             turn.close()
         raise
     return turns
-
-
-class Framing:
-    """How a session's texts are dressed, and their tokens.
-
-    With a chat template and a system prompt the session opens with the template's system turn and each question is a
-    user turn that asks for an answer; otherwise prompt and question are raw text. Rendering blocks: not for an event
-    loop.
-
-    Args:
-        model: whose template and tokenizer are used.
-        prompt: the system prompt, may be empty.
-        now: Unix seconds, the template's clock, so that each rendering begins alike.
-    """
-
-    def __init__(self, model: Model, prompt: str, *, now: float) -> None:
-        self._template = template_of(model)
-        self._tokenizer = model.tokenizer
-        self._now = now
-        self._system = {"role": "system", "content": prompt}
-        head = self._render_head() if prompt else None
-        self.templated = head is not None
-        self.head = prompt if head is None else head
-        add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself
-        self.head_ids = self._tokenizer.encode(self.head, parse_special=self.templated, add_bos=add_bos)
-
-    def _render_head(self) -> str | None:
-        if self._template is None:
-            return None
-        try:
-            head = self._template.render([self._system], add_generation_prompt=False, now=self._now)
-            whole = self._render_whole("question")
-        except InvalidRequest:  # a template may refuse a lone system turn
-            return None
-        return head if whole.startswith(head) else None
-
-    def _render_whole(self, question: str) -> str:
-        assert self._template is not None
-        messages = [self._system, {"role": "user", "content": question}]
-        return self._template.render(messages, add_generation_prompt=True, now=self._now)
-
-    def encode_question(self, question: str) -> list[int]:
-        """Return the tokens that are appended to the session's context to ask `question`.
-
-        Raises:
-            InvalidRequest: the template or the tokenizer refuses it.
-        """
-        text = self._render_whole(question)[len(self.head) :] if self.templated else question
-        return self._tokenizer.encode(text, parse_special=self.templated)
-
-    def encode_text(self, text: str) -> list[int]:
-        """Return the tokens of raw text."""
-        return self._tokenizer.encode(text)
-
-
-def rewrite(sequence: SequenceBase, token_ids: Sequence[int]) -> None:
-    """Make `sequence` hold `token_ids`, keeping the longest prefix that it holds already.
-
-    Raises:
-        ContextOverflow: they do not fit.
-    """
-    held = sequence.token_ids()
-    n_common = common_prefix_len(held, token_ids)
-    if n_common < len(held):
-        sequence.truncate(n_common)
-    if n_common < len(token_ids):
-        sequence.append(token_ids[n_common:])
-
-
-def common_prefix_len(first: Sequence[int] | npt.NDArray[np.int32], second: Sequence[int]) -> int:
-    """Return how many token ids two lists have in common before they differ."""
-    n_compared = min(len(first), len(second))
-    differs = np.flatnonzero(np.asarray(first[:n_compared]) != np.asarray(second[:n_compared]))
-    return int(differs[0]) if len(differs) else n_compared

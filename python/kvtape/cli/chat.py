@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvtape.cli.engine_flags import add_engine_flags, add_sampling_flags, engine_options, sampling_params
 from kvtape.errors import ContextOverflow
-from kvtape.types import SamplingParams
+from kvtape.types import ChatPrompt, SamplingParams
 
 if TYPE_CHECKING:
     from kvtape.engine import Engine
@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _converse(engine: Engine, opening: list[dict[str, Any]], params: SamplingParams) -> None:
-    from kvtape.chat.conversation import encode_chat, rewrite
+    from kvtape.chat.framing import rewrite
+    from kvtape.chat.prompt import encode_chat
 
     messages = list(opening)
     sequence = engine.open()
@@ -56,7 +57,7 @@ def _converse(engine: Engine, opening: list[dict[str, Any]], params: SamplingPar
         messages.append({"role": "user", "content": line})
         reply = ""
         try:
-            rewrite(sequence, encode_chat(engine.model, messages))
+            rewrite(sequence, encode_chat(engine.model, ChatPrompt(messages=messages)))
             for event in sequence.generate(params):
                 print(event.text, end="", flush=True)
                 reply += event.text

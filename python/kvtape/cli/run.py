@@ -7,6 +7,7 @@ import sys
 
 from kvtape.cli.engine_flags import add_engine_flags, add_sampling_flags, engine_options, sampling_params
 from kvtape.errors import InvalidRequest
+from kvtape.types import ChatPrompt
 
 HELP = "answer one prompt, from the command line or from standard input"
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if not prompt:
         raise InvalidRequest("the prompt is empty", param="prompt")
 
-    from kvtape.chat.conversation import encode_chat
+    from kvtape.chat.prompt import encode_chat
     from kvtape.engine import Engine
 
     with Engine(args.model, **engine_options(args)) as engine:
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
             sequence.append(prompt)
         else:
             system = [{"role": "system", "content": args.system}] if args.system else []
-            sequence.append(encode_chat(engine.model, [*system, {"role": "user", "content": prompt}]))
+            chat = ChatPrompt(messages=[*system, {"role": "user", "content": prompt}])
+            sequence.append(encode_chat(engine.model, chat))
         for event in sequence.generate(params):
             print(event.text, end="", flush=True)
     print()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from kvtape.chat.conversation import Framing
+from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, InvalidRequest, NotFound
 from kvtape.session.context import Batch
 from kvtape.session.session import Session, SessionCounters, SessionSpec

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kvtape.chat.conversation import Framing, Turn, begin_turn
+from kvtape.chat.conversation import Turn, begin_turn
+from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, EngineFailed, InvalidRequest
 from kvtape.session.context import LiveContext
 from kvtape.session.events import DataUpdated, EventHub

@@ -11,7 +11,7 @@ from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.codec import ChatStreamEncoder, decode_chat_request, encode_completion
 from kvtape.protocols.openai.models import ChatRequest, Head
 from kvtape.protocols.sse import SseDecoder
-from kvtape.types import MAX_CHOICES, FinishReason, SamplingParams, TokenEvent, Usage
+from kvtape.types import MAX_CHOICES, FinishReason, ReplyStep, SamplingParams, TokenEvent, Usage
 
 USER = {"role": "user", "content": "Hi"}
 HEAD = Head("c", 7, "m", "fp_1")
@@ -173,11 +173,11 @@ def test_stream_bytes():
         BEGIN + b'{"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null,"index":0}' + CHUNK
         + b"}\n\n"
     )  # fmt: skip
-    assert encoder.event(0, TokenEvent(1, "")) == b""
-    assert encoder.event(0, TokenEvent(2, "a\u2028")) == (
+    assert encoder.event(0, ReplyStep(TokenEvent(1, ""), [])) == b""
+    assert encoder.event(0, ReplyStep(TokenEvent(2, "a\u2028"), [])) == (
         BEGIN + b'{"delta":{"content":"a\\u2028"},"logprobs":null,"finish_reason":null,"index":0}' + CHUNK + b"}\n\n"
     )
-    assert encoder.event(0, TokenEvent(3, "b", finish_reason=FinishReason.LENGTH, usage=USAGE)) == (
+    assert encoder.event(0, ReplyStep(TokenEvent(3, "b", finish_reason=FinishReason.LENGTH, usage=USAGE), [])) == (
         BEGIN + b'{"delta":{"content":"b"},"logprobs":null,"finish_reason":null,"index":0}' + CHUNK + b"}\n\n"
         + BEGIN + b'{"delta":{},"logprobs":null,"finish_reason":"length","index":0}' + CHUNK + b"}\n\n"
     )  # fmt: skip
@@ -186,7 +186,9 @@ def test_stream_bytes():
 
 def test_stream_with_usage_carries_null_until_the_last_chunk():
     encoder = ChatStreamEncoder(HEAD, include_usage=True, service_tier="default")
-    assert encoder.event(0, TokenEvent(2, "a")).endswith(CHUNK + b',"usage":null,"service_tier":"default"}\n\n')
+    assert encoder.event(0, ReplyStep(TokenEvent(2, "a"), [])).endswith(
+        CHUNK + b',"usage":null,"service_tier":"default"}\n\n'
+    )
     assert encoder.end(USAGE) == (
         BEGIN + CHUNK + b',"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,'
         b'"prompt_tokens_details":{"cached_tokens":4}},"service_tier":"default"}\n\n'
@@ -200,18 +202,18 @@ def chunks(frames):
 def test_choices_are_told_apart_by_their_index():
     encoder = ChatStreamEncoder(HEAD, n=2)
     assert [choice["index"] for choice in chunks(encoder.start())] == [0, 1]
-    (choice,) = chunks(encoder.event(1, TokenEvent(2, "a")))
+    (choice,) = chunks(encoder.event(1, ReplyStep(TokenEvent(2, "a"), [])))
     assert (choice["index"], choice["delta"]) == (1, {"content": "a"})
 
 
 def test_chunks_carry_the_logprobs_of_the_text_they_show():
     encoder = ChatStreamEncoder(HEAD, n=2, token_bytes=lambda token_id: b"%d" % token_id)
-    assert encoder.event(0, TokenEvent(1, "", logprob=-1.0)) == b""
-    (other,) = chunks(encoder.event(1, TokenEvent(9, "x", logprob=-9.0)))
+    assert encoder.event(0, ReplyStep(TokenEvent(1, "", logprob=-1.0), [])) == b""
+    (other,) = chunks(encoder.event(1, ReplyStep(TokenEvent(9, "x", logprob=-9.0), [])))
     assert [entry["token"] for entry in other["logprobs"]["content"]] == ["9"]
-    (choice,) = chunks(encoder.event(0, TokenEvent(2, "a", logprob=-2.0)))
+    (choice,) = chunks(encoder.event(0, ReplyStep(TokenEvent(2, "a", logprob=-2.0), [])))
     assert [(entry["token"], entry["logprob"]) for entry in choice["logprobs"]["content"]] == [("1", -1.0), ("2", -2.0)]
     last = TokenEvent(3, "", logprob=-3.0, finish_reason=FinishReason.STOP, usage=USAGE)
-    (end,) = chunks(encoder.event(0, last))
+    (end,) = chunks(encoder.event(0, ReplyStep(last, [])))
     assert (end["delta"], end["finish_reason"]) == ({}, "stop")
     assert [entry["token"] for entry in end["logprobs"]["content"]] == ["3"]

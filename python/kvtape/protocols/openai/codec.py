@@ -16,7 +16,7 @@ from kvtape.protocols.openai.logprobs import TokenBytes, WithText, encode_chat_l
 from kvtape.protocols.requests import LATER, decode_request, refuse_all, refuse_unless
 from kvtape.protocols.sampling import CHAT_TEMPERATURE, CHAT_TOP_P, token_limit
 from kvtape.protocols.sse import encode_event
-from kvtape.types import SamplingParams, TokenEvent, Usage
+from kvtape.types import ReplyStep, SamplingParams, TokenEvent, Usage
 
 __all__ = ["ChatCall", "ChatStreamEncoder", "decode_chat_request", "encode_completion", "encode_usage", "read_messages"]
 
@@ -198,8 +198,9 @@ class ChatStreamEncoder:
         role = models.Delta(role="assistant", content="")
         return b"".join(self._frame([models.ChunkChoice(role, index=index)]) for index in range(len(self._held)))
 
-    def event(self, index: int, event: TokenEvent) -> bytes:
+    def event(self, index: int, step: ReplyStep) -> bytes:
         """Frame a token's text, and the finish reason after the last; empty while there is nothing to show."""
+        event = step.token
         shown = self._held[index].push(event) if self._token_bytes else []
         logprobs = encode_chat_logprobs(shown, self._token_bytes) if self._token_bytes and shown else None
         frames = b""

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kvtape.chat.conversation import Turn, common_prefix_len, encode_chat, open_chat
+from kvtape.chat.conversation import ChatTurn, open_chat
+from kvtape.chat.framing import common_prefix_len
+from kvtape.chat.prompt import encode_chat
 from kvtape.chat.stop_strings import matched_stop
 from kvtape.errors import KvtapeError
 from kvtape.protocols.anthropic.codec import (
@@ -24,13 +26,14 @@ from kvtape.protocols.anthropic.codec import (
     encode_count,
     encode_message,
 )
+from kvtape.protocols.anthropic.conversation import Prompt
 from kvtape.protocols.anthropic.errors import encode_error_event
 from kvtape.protocols.requests import refuse_unless
 from kvtape.protocols.sse import HEARTBEAT
 from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import FinishReason, TokenEvent
+from kvtape.types import ChatPrompt, FinishReason, TokenEvent
 
 __all__ = ["ROUTES"]
 
@@ -44,7 +47,7 @@ async def messages(request: Request) -> Response:
     engine = runtime.engine
     call = decode_message_request(await read_body(request))
     message_id, model = f"msg_{secrets.token_hex(12)}", engine.model.name
-    turn = await open_chat(engine, call.prompt.messages, call.params, call.template_options, call.prompt.prefill)
+    turn = await open_chat(engine, _chat_prompt(call, call.prompt), call.params)
     if call.stream:
         pings = "anthropic-version" in request.headers  # LayerScale's clients do not send it, and raise at a ping
         encoder = MessageStreamEncoder(message_id=message_id, model=model, pings=pings)
@@ -64,9 +67,12 @@ async def count_tokens(request: Request) -> Response:
     _check_headers(request)
     engine = runtime_of(request).engine
     call = decode_count_request(await read_body(request))
-    prompt = call.prompt
-    ids = await asyncio.to_thread(encode_chat, engine.model, prompt.messages, call.template_options, prompt.prefill)
+    ids = await asyncio.to_thread(encode_chat, engine.model, _chat_prompt(call, call.prompt))
     return json_response(encode_count(len(ids)))
+
+
+def _chat_prompt(call: MessageCall, prompt: Prompt) -> ChatPrompt:
+    return ChatPrompt(messages=prompt.messages, prefill=prompt.prefill, template_options=call.template_options)
 
 
 def _check_headers(request: Request) -> None:
@@ -79,7 +85,7 @@ def _check_headers(request: Request) -> None:
 
 
 async def _frames(
-    runtime: Runtime, call: MessageCall, turn: Turn, encoder: MessageStreamEncoder, request_id: str
+    runtime: Runtime, call: MessageCall, turn: ChatTurn, encoder: MessageStreamEncoder, request_id: str
 ) -> AsyncGenerator[bytes, None]:
     yield encoder.start(turn.start)
     try:
@@ -92,7 +98,7 @@ async def _frames(
         yield encode_error_event(error, request_id)
 
 
-async def _ending(runtime: Runtime, call: MessageCall, turn: Turn) -> Ending:
+async def _ending(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> Ending:
     """Say how a turn ended that has ended."""
     last = turn.finished
     if last is None or last.finish_reason is None or last.usage is None:
@@ -106,7 +112,7 @@ async def _ending(runtime: Runtime, call: MessageCall, turn: Turn) -> Ending:
     )
 
 
-def _stop_sequence(runtime: Runtime, call: MessageCall, turn: Turn, last: TokenEvent) -> str | None:
+def _stop_sequence(runtime: Runtime, call: MessageCall, turn: ChatTurn, last: TokenEvent) -> str | None:
     at_eos = last.token_id in runtime.engine.model.tokenizer.eos_ids and not call.params.ignore_eos
     if last.finish_reason is not FinishReason.STOP or at_eos:
         return None
@@ -114,15 +120,13 @@ def _stop_sequence(runtime: Runtime, call: MessageCall, turn: Turn, last: TokenE
     return matched_stop(pieces, call.params.stop)
 
 
-async def _count_marked(runtime: Runtime, call: MessageCall, turn: Turn) -> int:
+async def _count_marked(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> int:
     """Count the prompt's tokens up to the last `cache_control`, by encoding it once more without what follows."""
     marked = call.prompt.marked
     if marked is None:
         return 0
     try:
-        ids = await asyncio.to_thread(
-            encode_chat, runtime.engine.model, marked.messages, call.template_options, marked.prefill
-        )
+        ids = await asyncio.to_thread(encode_chat, runtime.engine.model, _chat_prompt(call, marked))
     except KvtapeError:  # the template insists on what follows the mark; the answer is there all the same
         return 0
     return common_prefix_len(turn.sequence.token_ids()[: turn.start], ids)

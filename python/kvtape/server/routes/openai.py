@@ -6,14 +6,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.chat.choices import Choices, most_probable
-from kvtape.chat.conversation import adds_bos, open_chat, open_prompts
+from kvtape.chat.conversation import ChatTurn, Turn, adds_bos, open_chat, open_prompts
 from kvtape.chat.scoring import score
 from kvtape.errors import InvalidRequest, KvtapeError
 from kvtape.protocols.openai.codec import ChatStreamEncoder, decode_chat_request, encode_completion
@@ -31,9 +31,12 @@ from kvtape.protocols.sse import DONE
 from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import TokenEvent, Usage
+from kvtape.types import ChatPrompt, TokenEvent, Usage
 
 __all__ = ["ROUTES"]
+
+T = TypeVar("T")
+T_in = TypeVar("T_in", contravariant=True)
 
 
 async def chat_completions(request: Request) -> Response:
@@ -43,8 +46,8 @@ async def chat_completions(request: Request) -> Response:
     call = decode_chat_request(await read_body(request))
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
-    turn = await open_chat(runtime.engine, call.messages, call.params, call.template_options)
-    choices = Choices([turn], call.n)
+    prompt = ChatPrompt(messages=call.messages, template_options=call.template_options)
+    choices = Choices([await open_chat(runtime.engine, prompt, call.params)], ChatTurn.steps, n=call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
             head,
@@ -54,7 +57,8 @@ async def chat_completions(request: Request) -> Response:
             service_tier=call.service_tier,
         )
         return EventStream(_frames(choices, encoder), on_close=choices.close)
-    events = await _collect(request, choices)
+    steps = await _collect(request, choices)
+    events = [[step.token for step in of_choice] for of_choice in steps]
     return json_response(
         encode_completion(events, choices.usage, head, token_bytes=token_bytes, service_tier=call.service_tier)
     )
@@ -67,7 +71,8 @@ async def completions(request: Request) -> Response:
     call = decode_completions_request(await read_body(request))
     head = _head(runtime, "cmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.logprobs else None
-    choices = Choices(await open_prompts(runtime.engine, call.prompts, call.params), call.best_of)
+    turns = await open_prompts(runtime.engine, call.prompts, call.params)
+    choices = Choices(turns, Turn.events, n=call.best_of)
     try:
         echoes = await unless_gone(request, _echoes(runtime, call, choices))
     except BaseException:
@@ -83,7 +88,7 @@ async def completions(request: Request) -> Response:
     return json_response(encode_text_completion(events, echoes, choices.usage, head, token_bytes=token_bytes))
 
 
-async def _echoes(runtime: Runtime, call: CompletionsCall, choices: Choices) -> list[Echo]:
+async def _echoes(runtime: Runtime, call: CompletionsCall, choices: Choices[Turn, TokenEvent]) -> list[Echo]:
     """Return what each choice's text begins with."""
     if not call.echo:
         return [Echo()] * (len(call.prompts) * call.n)
@@ -116,23 +121,23 @@ def _head(runtime: Runtime, kind: str) -> Head:
     return Head(f"{kind}-{secrets.token_hex(12)}", int(time.time()), runtime.engine.model.name, runtime.fingerprint)
 
 
-async def _collect(request: Request, choices: Choices) -> list[list[TokenEvent]]:
+async def _collect(request: Request, choices: Choices[Any, T]) -> list[list[T]]:
     try:
         return await unless_gone(request, choices.collect())
     finally:
         choices.close()
 
 
-class _Encoder(Protocol):
+class _Encoder(Protocol[T_in]):
     def start(self) -> bytes: ...
-    def event(self, index: int, event: TokenEvent) -> bytes: ...
+    def event(self, index: int, event: T_in) -> bytes: ...
     def end(self, usage: Usage) -> bytes: ...
 
 
-async def _frames(choices: Choices, encoder: _Encoder) -> AsyncGenerator[bytes, None]:
+async def _frames(choices: Choices[Any, T], encoder: _Encoder[T]) -> AsyncGenerator[bytes, None]:
     started = False
     try:
-        async with aclosing(choices.events()) as events:
+        async with aclosing(choices.items()) as events:
             async for index, event in events:
                 if not started:  # nothing is sent while the prompt is being prefilled
                     started = True

@@ -1,0 +1,92 @@
+"""How a session's prompt and questions are dressed, and its context rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from kvtape.chat.template import template_of
+from kvtape.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from kvtape.engine.sequence import SequenceBase
+    from kvtape.model.load import Model
+
+__all__ = ["Framing", "common_prefix_len", "rewrite"]
+
+
+class Framing:
+    """How a session's texts are dressed, and their tokens.
+
+    With a chat template and a system prompt the session opens with the template's system turn and each question is a
+    user turn that asks for an answer; otherwise prompt and question are raw text. Rendering blocks: not for an event
+    loop.
+
+    Args:
+        model: whose template and tokenizer are used.
+        prompt: the system prompt, may be empty.
+        now: Unix seconds, the template's clock, so that each rendering begins alike.
+    """
+
+    def __init__(self, model: Model, prompt: str, *, now: float) -> None:
+        self._template = template_of(model)
+        self._tokenizer = model.tokenizer
+        self._now = now
+        self._system = {"role": "system", "content": prompt}
+        head = self._render_head() if prompt else None
+        self.templated = head is not None
+        self.head = prompt if head is None else head
+        add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself
+        self.head_ids = self._tokenizer.encode(self.head, parse_special=self.templated, add_bos=add_bos)
+
+    def _render_head(self) -> str | None:
+        if self._template is None:
+            return None
+        try:
+            head = self._template.render([self._system], add_generation_prompt=False, now=self._now)
+            whole = self._render_whole("question")
+        except InvalidRequest:  # a template may refuse a lone system turn
+            return None
+        return head if whole.startswith(head) else None
+
+    def _render_whole(self, question: str) -> str:
+        assert self._template is not None
+        messages = [self._system, {"role": "user", "content": question}]
+        return self._template.render(messages, add_generation_prompt=True, now=self._now)
+
+    def encode_question(self, question: str) -> list[int]:
+        """Return the tokens that are appended to the session's context to ask `question`.
+
+        Raises:
+            InvalidRequest: the template or the tokenizer refuses it.
+        """
+        text = self._render_whole(question)[len(self.head) :] if self.templated else question
+        return self._tokenizer.encode(text, parse_special=self.templated)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the tokens of raw text."""
+        return self._tokenizer.encode(text)
+
+
+def rewrite(sequence: SequenceBase, token_ids: Sequence[int]) -> None:
+    """Make `sequence` hold `token_ids`, keeping the longest prefix that it holds already.
+
+    Raises:
+        ContextOverflow: they do not fit.
+    """
+    held = sequence.token_ids()
+    n_common = common_prefix_len(held, token_ids)
+    if n_common < len(held):
+        sequence.truncate(n_common)
+    if n_common < len(token_ids):
+        sequence.append(token_ids[n_common:])
+
+
+def common_prefix_len(first: Sequence[int] | npt.NDArray[np.int32], second: Sequence[int]) -> int:
+    """Return how many token ids two lists have in common before they differ."""
+    n_compared = min(len(first), len(second))
+    differs = np.flatnonzero(np.asarray(first[:n_compared]) != np.asarray(second[:n_compared]))
+    return int(differs[0]) if len(differs) else n_compared

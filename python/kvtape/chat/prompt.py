@@ -1,0 +1,109 @@
+"""From a chat request to what an engine needs: token ids, sampling parameters, and how the reply is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers
+from kvtape.chat.reply import ReplyParser
+from kvtape.chat.template import template_of
+from kvtape.chat.tool_parsers import ToolParser, choose_tool_parser, make_tool_parser
+from kvtape.chat.tool_prompt import fold_tools, has_tools, template_messages, template_tools
+from kvtape.errors import InvalidRequest
+from kvtape.types import ChatPrompt, SamplingParams, Tool, ToolMode
+
+if TYPE_CHECKING:
+    from kvtape.model.load import Model
+
+__all__ = ["PreparedChat", "encode_chat", "prepare_chat", "render_chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChat:
+    """A chat request, ready to run; `make_parser` makes what reads one reply to it."""
+
+    prompt: ChatPrompt
+    token_ids: list[int]
+    params: SamplingParams
+    make_parser: Callable[[], ReplyParser]
+
+
+def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> PreparedChat:
+    """Render and encode a request, and choose what its reply obeys. Blocks for about a millisecond.
+
+    Raises:
+        InvalidRequest: the model has no chat template, its template refuses the messages, or the model cannot do what
+            is asked; `param` names it.
+    """
+    text = render_chat(model, prompt)
+    return PreparedChat(
+        prompt=prompt,
+        token_ids=model.tokenizer.encode(text + prompt.prefill, parse_special=True),
+        params=params,
+        make_parser=_parser_maker(model, prompt, text),
+    )
+
+
+def encode_chat(model: Model, prompt: ChatPrompt) -> list[int]:
+    """Return the token ids that a reply to `prompt` follows.
+
+    Raises:
+        InvalidRequest: as `prepare_chat`.
+    """
+    return model.tokenizer.encode(render_chat(model, prompt) + prompt.prefill, parse_special=True)
+
+
+def render_chat(model: Model, prompt: ChatPrompt) -> str:
+    """Return the text that a reply to `prompt` follows, but for its prefill.
+
+    Raises:
+        InvalidRequest: as `prepare_chat`.
+    """
+    template = template_of(model)
+    if template is None:
+        raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
+    options = dict(prompt.template_options)
+    if prompt.thinking.enabled is not None:
+        options["enable_thinking"] = prompt.thinking.enabled
+    tools = _offered(prompt)
+    if has_tools(template.source):
+        messages = template_messages(prompt.messages)
+        return template.render(messages, tools=template_tools(tools) or None, **options)
+    messages = prompt.messages
+    if tools or any(message["role"] == "tool" or message.get("tool_calls") for message in messages):
+        messages = fold_tools(messages, tools, _tool_format(model))
+    return template.render(messages, **options)
+
+
+def _offered(prompt: ChatPrompt) -> tuple[Tool, ...]:
+    """Tools that the model is told of; also those that may not be called this time, so that prompts begin alike."""
+    return () if prompt.tool_choice.mode is ToolMode.NONE else prompt.tools
+
+
+def _tool_format(model: Model) -> str:
+    name = choose_tool_parser(model.template_source or "")
+    if name is None:
+        raise InvalidRequest(f"model {model.name!r} writes tool calls in a form that is not known here", param="tools")
+    return name
+
+
+def _parser_maker(model: Model, prompt: ChatPrompt, text: str) -> Callable[[], ReplyParser]:
+    make_tools: Callable[[], ToolParser] | None = None
+    if tools := _offered(prompt):
+        names = prompt.tool_choice.names or tuple(tool.name for tool in tools)
+        make_tools = partial(make_tool_parser, _tool_format(model), names)
+    markers = _reasoning_markers(model, prompt)
+
+    def make() -> ReplyParser:
+        splitter = ReasoningSplitter(markers, opened=markers.opened_by(text)) if markers else None
+        return ReplyParser(reasoning=splitter, tools=make_tools() if make_tools else None)
+
+    return make
+
+
+def _reasoning_markers(model: Model, prompt: ChatPrompt) -> ReasoningMarkers | None:
+    """Return what the model writes around its reasoning; a reply that has begun already does not begin with any."""
+    return None if prompt.prefill else choose_reasoning_markers(model.template_source or "")

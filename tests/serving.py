@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from kvtape import Engine
-from kvtape.server.serving import listen
+from kvtape.server.serving import SERVER_OPTIONS, listen
 
 __all__ = ["CANDLES", "eventually", "running", "tiny_engine"]
 
@@ -37,7 +37,7 @@ def tiny_engine(make_tiny_model: Callable[..., Path]) -> Iterator[Engine]:
 def running(app: Starlette) -> Iterator[str]:
     """Serve an app from a thread; yields its URL."""
     with listen("127.0.0.1", 0) as bound:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="on", **SERVER_OPTIONS))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         try:

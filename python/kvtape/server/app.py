@@ -12,14 +12,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server.auth import ApiKeys, RequireKey
-from kvtape.server.lifespan import EngineSource, Runtime
+from kvtape.server.lifespan import EngineSource, Problem, Runtime
 from kvtape.server.limits import BodyLimits
 from kvtape.server.middleware import ErrorResponses, RequestScope
 from kvtape.server.responses import error_response
-from kvtape.server.routes import anthropic, health, layerscale, models, openai
+from kvtape.server.routes import anthropic, health, layerscale, models, openai, session_socket
 
 __all__ = ["create_app"]
 
@@ -56,7 +57,14 @@ def create_app(
             await loading
 
     app = Starlette(
-        routes=[*health.ROUTES, *models.ROUTES, *openai.ROUTES, *anthropic.ROUTES, *layerscale.ROUTES],
+        routes=[
+            *health.ROUTES,
+            *models.ROUTES,
+            *openai.ROUTES,
+            *anthropic.ROUTES,
+            *layerscale.ROUTES,
+            *session_socket.ROUTES,
+        ],
         middleware=[
             Middleware(RequestScope, runtime=runtime, limits=bounds),
             Middleware(
@@ -73,15 +81,21 @@ def create_app(
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.router.default = _on_unknown_route
     app.state.runtime = runtime
     app.state.limits = bounds
     return app
 
 
+async def _on_unknown_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a path that there is nothing at, also to a WebSocket."""
+    raise Problem(ApiError.of_status(404, f"there is no route {scope['path']}"))
+
+
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Answer an unknown route or a wrong method with the standard error body."""
     assert isinstance(error, HTTPException)
-    what = {404: f"there is no route {request.url.path}", 405: f"{request.url.path} does not take {request.method}"}
+    what = {405: f"{request.url.path} does not take {request.method}"}
     api_error = ApiError.of_status(error.status_code, what.get(error.status_code, error.detail))
     response = error_response(api_error, request.scope)
     response.headers.update(error.headers or {})

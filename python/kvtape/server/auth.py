@@ -6,14 +6,16 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server.lifespan import Problem
 from kvtape.server.responses import route_path
 
-__all__ = ["ApiKeys", "RequireKey"]
+__all__ = ["BEARER", "ApiKeys", "RequireKey"]
+
+BEARER = "bearer"  # subprotocol after which a WebSocket names its key
 
 OPEN_PATHS = frozenset({"/health", "/healthz", "/v1/health"})
 
@@ -37,12 +39,22 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def presented_key(headers: Headers) -> str | None:
-    """Return the key a request carries: `Authorization: Bearer KEY` or `x-api-key: KEY`."""
+def presented_key(scope: Scope) -> str | None:
+    """Return the key a request carries: `Authorization: Bearer KEY` or `x-api-key: KEY`.
+
+    Browsers cannot set headers on a WebSocket: there it may also be `?api_key=KEY` or `?token=KEY`, or follow `bearer`
+    in the list of subprotocols.
+    """
+    headers = Headers(scope=scope)
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return headers.get("x-api-key")
+    if "x-api-key" in headers or scope["type"] != "websocket":
+        return headers.get("x-api-key")
+    query = QueryParams(scope["query_string"])
+    offered: list[str] = scope["subprotocols"]
+    named = offered[offered.index(BEARER) + 1 :][:1] if BEARER in offered else []
+    return query.get("api_key") or query.get("token") or next(iter(named), None)
 
 
 class RequireKey:
@@ -58,8 +70,8 @@ class RequireKey:
         Raises:
             Problem: 401.
         """
-        if self._keys and scope["type"] == "http" and not _is_open(scope):
-            key = presented_key(Headers(scope=scope))
+        if self._keys and scope["type"] in ("http", "websocket") and not _is_open(scope):
+            key = presented_key(scope)
             if key is None:
                 raise Problem(
                     ApiError.of_status(401, "an API key is required: Authorization: Bearer KEY or x-api-key: KEY")
@@ -70,4 +82,4 @@ class RequireKey:
 
 
 def _is_open(scope: Scope) -> bool:
-    return scope["method"] == "OPTIONS" or route_path(scope) in OPEN_PATHS
+    return scope.get("method") == "OPTIONS" or route_path(scope) in OPEN_PATHS

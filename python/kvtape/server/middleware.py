@@ -9,6 +9,7 @@ import secrets
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from kvtape.errors import KvtapeError
 from kvtape.protocols.openai.errors import ApiError
@@ -20,6 +21,7 @@ __all__ = ["ErrorResponses", "RequestScope"]
 
 log = logging.getLogger(__name__)
 
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 _PROBES = ("/health", "/healthz", "/v1/health", "/metrics")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -37,7 +39,7 @@ class RequestScope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
@@ -47,8 +49,8 @@ class RequestScope:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _STARTS:
+                status = message.get("status", 101)
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = headers["request-id"] = request_id
             await send(message)
@@ -80,7 +82,7 @@ class ErrorResponses:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         started = False
@@ -100,6 +102,11 @@ class ErrorResponses:
             if started:
                 raise  # too late for another status; the server closes the connection
             if not isinstance(error, (Problem, KvtapeError)):
-                log.exception("%s %s failed", scope["method"], scope["path"])
+                log.exception("%s %s failed", scope.get("method", "WebSocket"), scope["path"])
             response = error_response(error.error if isinstance(error, Problem) else error, scope)
-            await response(scope, receive, send)
+            if scope["type"] == "http":
+                await response(scope, receive, send)
+            elif "websocket.http.response" in scope.get("extensions", {}):
+                await WebSocket(scope, receive, send).send_denial_response(response)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": ""})

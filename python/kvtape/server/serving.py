@@ -14,8 +14,17 @@ import uvicorn
 from starlette.applications import Starlette
 
 from kvtape.server.lifespan import Phase, Runtime
+from kvtape.server.websocket import MAX_MESSAGE_BYTES, SocketProtocol
 
-__all__ = ["DrainingServer", "listen", "serve"]
+__all__ = ["SERVER_OPTIONS", "DrainingServer", "listen", "serve"]
+
+SERVER_OPTIONS: dict[str, Any] = {
+    "log_config": None,
+    "ws": SocketProtocol,
+    "ws_max_size": MAX_MESSAGE_BYTES,
+    "ws_ping_interval": None,  # each dialect has its own pings
+    "ws_per_message_deflate": False,  # costs more time than a local network takes
+}
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +97,10 @@ def serve(app: Starlette, *, host: str, port: int, drain_seconds: float, **optio
     with listen(host, port) as bound:
         config = uvicorn.Config(
             app,
-            log_config=None,
+            **SERVER_OPTIONS,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=2,
             lifespan="on",
-            ws="none",
             **options,
         )
         runtime: Runtime = app.state.runtime

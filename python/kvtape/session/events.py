@@ -36,16 +36,21 @@ SessionEvent = DataUpdated | FlashReady
 
 
 class Subscription:
-    """The queue of one reader. A reader that falls more than `capacity` events behind is cut off."""
+    """The queue of one reader. A reader that falls more than `capacity` events behind is cut off.
+
+    What else is to reach the reader, between the events, goes through the same queue as text.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._events: deque[SessionEvent] = deque()
+        self._events: deque[SessionEvent | str] = deque()
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self.ended = False
 
-    def put(self, event: SessionEvent) -> None:
+    def put(self, event: SessionEvent | str) -> None:
         """Queue an event, or end the subscription when its queue is full."""
+        self._taken.clear()
         if len(self._events) >= self._capacity:
             self._events.clear()
             self.end()
@@ -58,9 +63,15 @@ class Subscription:
         self.ended = True
         self._wake.set()
 
-    async def batches(self) -> AsyncGenerator[list[SessionEvent], None]:
+    async def taken(self) -> None:
+        """Wait until the reader has dealt with everything that is queued."""
+        await self._taken.wait()
+
+    async def batches(self) -> AsyncGenerator[list[SessionEvent | str], None]:
         """Yield queued events as they come."""
         while True:
+            if not self._events:
+                self._taken.set()
             await self._wake.wait()
             events = list(self._events)
             self._events.clear()

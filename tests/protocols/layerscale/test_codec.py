@@ -152,8 +152,9 @@ def test_generate_frames():
 
 
 def test_event_frames():
-    assert encode_session_event(models.Connected("s", 2, 1)) == (
-        b'event: connected\ndata: {"type":"connected","session_id":"s","data_version":2,"flash_queries":1}\n\n'
+    assert encode_session_event(models.Connected("s", 2, 1, True)) == (
+        b'event: connected\ndata: {"type":"connected","session_id":"s","data_version":2,"flash_queries":1,'
+        b'"streaming":true}\n\n'
     )
     assert encode_session_event(models.DataUpdated(3, 90, 0, 5, 90)) == (
         b'event: data_updated\ndata: {"type":"data_updated","data_version":3,"tokens":90,"pending":0,'

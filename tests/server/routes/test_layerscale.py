@@ -297,7 +297,13 @@ def test_events_replay_the_answers_and_then_follow_the_data(http, session):
     eventually(lambda: http.get(f"{session}/flash").json()["data"][0]["fresh"])
     session_id = session.removeprefix("/v1/sessions/")
     with Events(http, session) as events:
-        connected = {"type": "connected", "session_id": session_id, "data_version": 1, "flash_queries": 1}
+        connected = {
+            "type": "connected",
+            "session_id": session_id,
+            "data_version": 1,
+            "flash_queries": 1,
+            "streaming": True,
+        }
         assert events.next() == connected
         replayed = events.next()
         assert set(replayed) == {"type", "id", "query", "value", "data_version", "confidence", "evaluated_at"}

@@ -396,6 +396,7 @@ class Connected(msgspec.Struct, tag="connected"):
     session_id: str
     data_version: int
     flash_queries: int
+    streaming: bool
 
 
 class FlashReady(msgspec.Struct, tag="flash_ready"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from kvtape.server.lifespan import Runtime
 from kvtape.server.limits import BodyLimits
@@ -12,7 +12,7 @@ from kvtape.server.limits import BodyLimits
 __all__ = ["read_body", "runtime_of"]
 
 
-def runtime_of(request: Request) -> Runtime:
+def runtime_of(request: HTTPConnection) -> Runtime:
     """Return the app's runtime."""
     return cast(Runtime, request.app.state.runtime)
 

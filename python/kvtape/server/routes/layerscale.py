@@ -184,25 +184,20 @@ async def events(request: Request) -> Response:
     """Stream what happens in the session, after the current answers."""
     session = _session(request)
     subscription = session.hub.subscribe()  # before `connected` is written, so that nothing falls between
-    opening = [encode_session_event(models.Connected(session.id, session.version, len(session.board.queries)))]
-    opening += [
-        encode_session_event(views.session_event(query.ready_event()))
-        for query in session.board.queries.values()
-        if query.answer is not None
-    ]
+    opening = b"".join(encode_session_event(event) for event in views.opening(session))
 
     def close() -> None:
         session.hub.unsubscribe(subscription)
         session.touch()
 
-    return EventStream(_event_frames(b"".join(opening), subscription), on_close=close)
+    return EventStream(_event_frames(opening, subscription), on_close=close)
 
 
 async def _event_frames(opening: bytes, subscription: Subscription) -> AsyncGenerator[bytes, None]:
     yield opening
     async with aclosing(subscription.batches()) as batches:
         async for batch in batches:
-            yield b"".join(encode_session_event(views.session_event(event)) for event in batch)
+            yield b"".join(encode_session_event(views.session_event(e)) for e in batch if not isinstance(e, str))
 
 
 _ONE = "/v1/sessions/{session_id}"

@@ -225,6 +225,15 @@ def _with_answer(target: _Flash, answer: FlashAnswer | None) -> _Flash:
     return target
 
 
+def opening(session: Session) -> list[models.Connected | models.FlashReady | models.DataUpdated]:
+    """Describe what every reader of events gets first: where the session is, and its current answers."""
+    connected = models.Connected(
+        session.id, session.version, len(session.board.queries), streaming=not session.context.stopped
+    )
+    answered = [query for query in session.board.queries.values() if query.answer is not None]
+    return [connected, *(session_event(query.ready_event()) for query in answered)]
+
+
 def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated:
     """Describe an event of a session."""
     if isinstance(event, FlashReady):

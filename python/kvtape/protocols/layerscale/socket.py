@@ -1,0 +1,89 @@
+"""The messages of a session's WebSocket, section 11.6 of the wire specification."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from kvtape.errors import InvalidRequest
+from kvtape.protocols.layerscale import models
+from kvtape.protocols.openai.errors import ApiError
+
+__all__ = [
+    "CloseMessage",
+    "PingMessage",
+    "PushMessage",
+    "decode_message",
+    "encode_error",
+    "encode_event",
+    "encode_pong",
+]
+
+RowT = TypeVar("RowT")
+
+
+class PushMessage(msgspec.Struct, Generic[RowT], tag="push"):
+    """Rows for the session."""
+
+    data: list[RowT]
+
+
+class PingMessage(msgspec.Struct, tag="ping"):
+    """A question whether the server is there."""
+
+
+class CloseMessage(msgspec.Struct, tag="close"):
+    """The client is done."""
+
+
+class Envelope(msgspec.Struct):
+    """What the server sends."""
+
+    type: str
+    data: msgspec.Struct | dict[str, Any]
+
+
+def decode_message(text: str, row_type: Any) -> PushMessage[Any] | PingMessage | CloseMessage:
+    """Decode a client's message. Rows come as `row_type`, or as plain objects where one does not fit it.
+
+    Raises:
+        InvalidRequest: no JSON object, an unknown type, or no list of rows; `param` names the field.
+    """
+    try:
+        return msgspec.json.decode(text, type=PushMessage[row_type] | PingMessage | CloseMessage)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass  # said better below
+    try:
+        message = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidRequest(f"the message is not valid JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise InvalidRequest("the message must be a JSON object")
+    kind = message.get("type")
+    if kind != "push":
+        raise InvalidRequest(f"type must be push, ping or close, found {kind!r:.40}", param="type")
+    if not isinstance(message.get("data"), list):
+        raise InvalidRequest("data must be a list of rows", param="data")
+    return PushMessage(message["data"])
+
+
+def encode_event(event: models.Connected | models.FlashReady | models.DataUpdated | models.PushResult) -> str:
+    """Encode what happened in the session, or the answer to a push."""
+    kind = "push_ack" if isinstance(event, models.PushResult) else str(event.__struct_config__.tag)
+    return _encode(kind, event)
+
+
+def encode_pong() -> str:
+    """Encode the answer to a ping."""
+    return _encode("pong", {})
+
+
+def encode_error(error: BaseException) -> str:
+    """Encode an error, after which the connection goes on; its code is the status that HTTP would give it."""
+    api_error = ApiError.of(error)
+    return _encode("error", {"message": api_error.message, "code": api_error.status})
+
+
+def _encode(kind: str, data: msgspec.Struct | dict[str, Any]) -> str:
+    return msgspec.json.encode(Envelope(kind, data)).decode()

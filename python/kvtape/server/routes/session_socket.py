@@ -1,0 +1,100 @@
+"""A session's WebSocket: rows in, acknowledgements, events and answers out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from kvtape.errors import KvtapeError
+from kvtape.protocols.layerscale.socket import (
+    CloseMessage,
+    PingMessage,
+    decode_message,
+    encode_error,
+    encode_event,
+    encode_pong,
+)
+from kvtape.server.auth import BEARER
+from kvtape.server.routes import session_views as views
+from kvtape.server.routes.common import runtime_of
+from kvtape.server.websocket import connection_of
+from kvtape.session.events import Subscription
+from kvtape.session.session import Session
+
+__all__ = ["ROUTES"]
+
+PING_SECONDS, READ_SECONDS = 15.0, 30.0
+
+
+async def session_socket(socket: WebSocket) -> None:
+    """Serve one connection until either side ends it, or the session does."""
+    session = runtime_of(socket).sessions.get(socket.path_params["session_id"])
+    session.touch()
+    subscription = session.hub.subscribe()  # before `connected` is sent, so that nothing falls between
+    try:
+        await socket.accept(subprotocol=BEARER if BEARER in socket.scope["subprotocols"] else None)
+        await _serve(socket, session, subscription)
+    except WebSocketDisconnect:
+        pass
+    finally:
+        session.hub.unsubscribe(subscription)
+        session.touch()
+
+
+async def _serve(socket: WebSocket, session: Session, subscription: Subscription) -> None:
+    for event in views.opening(session):
+        await socket.send_text(encode_event(event))
+    work = [_read(socket, session, subscription), _write(socket, subscription)]
+    if connection := connection_of(socket.scope):
+        work.append(connection.keep_alive(every=PING_SECONDS, timeout=READ_SECONDS, payload=b"hb"))
+    tasks = [asyncio.ensure_future(part) for part in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    await socket.close()
+
+
+async def _read(socket: WebSocket, session: Session, subscription: Subscription) -> None:
+    """Do what the client says. A message is answered before the next one is read, so that a flood waits outside."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message["code"])
+        session.touch()
+        try:
+            request = decode_message(_text(message), session.context.row_type)
+            if isinstance(request, CloseMessage):
+                return
+            if isinstance(request, PingMessage):
+                answer = encode_pong()
+            else:
+                answer = encode_event(views.push_result(session, session.context.push(request.data)))
+        except KvtapeError as error:
+            answer = encode_error(error)
+        subscription.put(answer)  # in front of every event that the push will cause
+        await subscription.taken()
+
+
+def _text(message: Mapping[str, object]) -> str:
+    text = message.get("text")
+    return text if isinstance(text, str) else ""
+
+
+async def _write(socket: WebSocket, subscription: Subscription) -> None:
+    async with aclosing(subscription.batches()) as batches:
+        async for batch in batches:
+            for item in batch:
+                await socket.send_text(item if isinstance(item, str) else encode_event(views.session_event(item)))
+
+
+ROUTES = [WebSocketRoute("/v1/sessions/{session_id}/ws", session_socket)]

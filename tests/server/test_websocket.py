@@ -1,0 +1,42 @@
+"""Connections that ping when their endpoint wants it."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from websockets.frames import Opcode
+from websockets.sync.client import connect
+
+from kvtape.server.websocket import connection_of
+from tests.serving import running
+
+
+async def endpoint(socket):
+    await socket.accept()
+    connection = connection_of(socket.scope)
+    connection.ping(b"here")
+    await connection.keep_alive(every=0.02, timeout=0.2, payload=b"hb")
+    await socket.send_text("silent")
+    await socket.close()
+
+
+def test_an_endpoint_sends_its_own_pings_and_hears_of_silence(monkeypatch):
+    with running(Starlette(routes=[WebSocketRoute("/", endpoint)])) as url, connect(url.replace("http", "ws")) as ws:
+        heard = []
+        read = ws.protocol.recv_frame
+
+        def hear(frame):
+            if frame.opcode is Opcode.PING:
+                heard.append(bytes(frame.data))  # and no pong
+            else:
+                read(frame)
+
+        monkeypatch.setattr(ws.protocol, "recv_frame", hear)
+        assert ws.recv(timeout=20) == "silent"
+        assert b"hb" in heard
+
+
+@pytest.mark.parametrize("scope", [{}, {"extensions": {}}])
+def test_another_server_has_no_such_connection(scope):
+    assert connection_of(scope) is None

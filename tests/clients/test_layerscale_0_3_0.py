@@ -122,6 +122,21 @@ def test_flash_queries_and_events(client, session):
     assert client.sessions.unflash(session, 2).remaining == 1
 
 
+def test_the_socket_takes_rows_and_tells_what_came_of_them(client, session):
+    with client.sessions.stream(session) as socket:
+        events = iter(socket)
+        connected = next(events)
+        assert (connected.type, connected.data.session_id, connected.data.flash_queries) == ("connected", session, 1)
+        socket.push(CANDLES)
+        socket.ping()
+        seen = [next(events) for _ in range(4)]
+    kinds = [event.type for event in seen]
+    assert sorted(kinds) == ["data_updated", "flash_ready", "pong", "push_ack"]
+    assert kinds.index("push_ack") < kinds.index("data_updated") < kinds.index("flash_ready")
+    ready = seen[kinds.index("flash_ready")].data
+    assert (ready.query, ready.data_version) == ("up?", 1)
+
+
 def test_append_list_and_mark_prefix(client, session):
     added = client.sessions.append(session, "note\n")
     assert added.total_tokens == added.pos_max + 1
@@ -170,4 +185,8 @@ async def test_the_asynchronous_client(tiny_url):
         await client.sessions.push(session.session_id, CANDLES, wait=True)
         answer = await client.sessions.query(session.session_id, prompt="Trend?", max_tokens=4)
         assert answer.data_version == 1
+        async with client.sessions.stream(session.session_id) as socket:
+            async for event in socket:
+                assert (event.type, event.data.data_version) == ("connected", 1)
+                break
         await client.sessions.delete(session.session_id)

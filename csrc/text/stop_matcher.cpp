@@ -5,27 +5,12 @@
 #include "base/error.h"
 
 namespace kvtape::text {
-namespace {
-
-// border[i]: length of the longest proper prefix of text[0..i] that is its suffix too.
-std::vector<std::size_t> borders(std::string_view text) {
-  std::vector<std::size_t> border(text.size(), 0);
-  std::size_t n = 0;
-  for (std::size_t i = 1; i < text.size(); ++i) {
-    while (n > 0 && text[i] != text[n]) n = border[n - 1];
-    if (text[i] == text[n]) ++n;
-    border[i] = n;
-  }
-  return border;
-}
-
-}  // namespace
 
 StopMatcher::StopMatcher(std::span<const std::string> stops) {
   stops_.reserve(stops.size());
   for (const auto& text : stops) {
     if (text.empty()) throw base::Error(base::ErrorCode::invalid_argument, "a stop string is empty");
-    stops_.push_back({.text = text, .border = borders(text)});
+    stops_.emplace_back(text);
   }
 }
 
@@ -41,11 +26,8 @@ bool StopMatcher::push(std::string_view bytes, std::string& out) {
     std::size_t n_match = 0;
     n_open = 0;
     for (auto& stop : stops_) {
-      auto& n = stop.n_matched;
-      while (n > 0 && stop.text[n] != byte) n = stop.border[n - 1];
-      if (stop.text[n] == byte) ++n;
-      if (n == stop.text.size()) n_match = std::max(n_match, n);
-      n_open = std::max(n_open, n);
+      if (stop.push(byte)) n_match = std::max(n_match, stop.size());
+      n_open = std::max(n_open, stop.n_matched());
     }
     if (n_match > 0) {
       out.append(held_, 0, held_.size() - n_match);
@@ -64,7 +46,7 @@ bool StopMatcher::push(std::string_view bytes, std::string& out) {
 void StopMatcher::flush(std::string& out) {
   out += held_;
   held_.clear();
-  for (auto& stop : stops_) stop.n_matched = 0;
+  for (auto& stop : stops_) stop.reset();
 }
 
 }  // namespace kvtape::text

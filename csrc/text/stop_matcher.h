@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/pattern.h"
+
 namespace kvtape::text {
 
 class StopMatcher {
@@ -24,12 +26,7 @@ class StopMatcher {
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }
 
  private:
-  struct Stop {
-    std::string text;
-    std::vector<std::size_t> border;  // [text.size()], of Knuth, Morris and Pratt
-    std::size_t n_matched = 0;        // longest suffix of the stream that is a prefix of text
-  };
-  std::vector<Stop> stops_;
+  std::vector<Pattern> stops_;
   std::string held_;
   bool stopped_ = false;
 };

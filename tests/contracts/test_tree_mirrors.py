@@ -51,6 +51,7 @@ TESTED_BY = {
     "csrc/kernels/table.h": "tests/ops/test_table.py",
     "csrc/ring/indices.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",
+    "csrc/text/pattern.h": "tests/native/text/test_stop_matcher.cpp",
     "python/kvtape/protocols/anthropic/models.py": "tests/protocols/anthropic/test_codec.py",
     "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/openai/completions_models.py": "tests/protocols/openai/test_completions_codec.py",

@@ -40,7 +40,7 @@ def native_step(model: Model, n_streams: int) -> float:
         opened = [engine.open() for _ in range(n_streams)]
         for sequence in opened:
             sequence.append(ids)
-            native.generate(sequence.id, native_params(PARAMS, WorkClass.INTERACTIVE))
+            native.generate(sequence.id, native_params(PARAMS, WorkClass.INTERACTIVE, model.tokenizer))
         began = time.perf_counter()
         while native.stats()["generated_tokens"] < n_streams * N_TOKENS:
             time.sleep(0.001)

@@ -63,6 +63,7 @@ void bind_values(py::module_& m) {
       .def_readonly("generation", &TokenEvent::generation)
       .def_readonly("token", &TokenEvent::token)
       .def_readonly("text", &TokenEvent::text)
+      .def_readonly("in_reasoning", &TokenEvent::in_reasoning)
       .def_readonly("logprob", &TokenEvent::logprob)
       .def_readonly("logit_gap", &TokenEvent::logit_gap)
       .def_readonly("finish", &TokenEvent::finish)
@@ -75,10 +76,10 @@ void bind_values(py::module_& m) {
       });
   py::class_<GenerationParams>(m, "GenerationParams", "A generation: how to draw tokens, when to stop, who goes first.")
       .def(py::init([](const ops::SamplingParams& sampling, std::optional<std::int32_t> max_tokens,
-                       std::vector<std::string> stop, bool ignore_eos, engine::WorkClass work) {
-             return GenerationParams{sampling, max_tokens, std::move(stop), ignore_eos, work};
+                       const text::TextRules& text, bool ignore_eos, engine::WorkClass work) {
+             return GenerationParams{sampling, max_tokens, text, ignore_eos, work};
            }),
-           py::kw_only(), "sampling"_a, "max_tokens"_a, "stop"_a, "ignore_eos"_a, "work"_a);
+           py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "work"_a);
 }
 
 }  // namespace

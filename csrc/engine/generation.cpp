@@ -4,6 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "base/error.h"
+#include "base/quoted.h"
+
 namespace kvtape::engine {
 
 Generation::Generation(GenerationId id, GenerationParams params, const Vocabulary& vocabulary, std::int32_t n_prompt)
@@ -11,8 +14,25 @@ Generation::Generation(GenerationId id, GenerationParams params, const Vocabular
       params_(std::move(params)),
       eos_(vocabulary.eos),
       vocab_size_(vocabulary.bytes->size()),
-      assembler_(vocabulary.bytes, params_.stop),
-      usage_{.prompt_tokens = n_prompt} {}
+      assembler_(vocabulary.bytes, params_.text),
+      usage_{.prompt_tokens = n_prompt} {
+  if (params_.text.reasoning && params_.text.reasoning->budget) prepare_close();
+}
+
+// A forced token is the model's to weigh, not to choose: greedy among one, with the log-probabilities that were asked for.
+void Generation::prepare_close() {
+  const text::ReasoningSpan& span = *params_.text.reasoning;
+  std::string closing;
+  for (const std::int32_t id : span.close_ids) closing += assembler_.bytes(id);
+  if (closing.find(span.close) == std::string::npos) {
+    throw base::Error(base::ErrorCode::invalid_argument, "a budget of reasoning wants close_ids that spell " +
+                                                             base::quoted(span.close) + ", found " +
+                                                             base::quoted(closing));
+  }
+  forced_.allowed_tokens.resize(1);
+  forced_.logprobs = params_.sampling.logprobs;
+  forced_.top_logprobs = params_.sampling.top_logprobs;
+}
 
 std::size_t Generation::history_len() const noexcept {
   const ops::SamplingParams& p = params_.sampling;
@@ -23,7 +43,17 @@ std::size_t Generation::history_len() const noexcept {
 // Log-probabilities are the model's own, and so need all logits.
 std::span<const std::int32_t> Generation::wanted_ids() const noexcept {
   if (params_.sampling.logprobs) return {};
-  return params_.sampling.allowed_tokens;
+  const auto forced = forced_id();
+  return forced.empty() ? std::span<const std::int32_t>(params_.sampling.allowed_tokens) : forced;
+}
+
+// Reasoning stands at the beginning, so what it has cost is what has been generated.
+std::span<const std::int32_t> Generation::forced_id() const noexcept {
+  const auto& span = params_.text.reasoning;
+  if (!span || !span->budget || n_forced_ == span->close_ids.size()) return {};
+  const bool spent = inside_reasoning() && usage_.completion_tokens >= *span->budget;
+  if (n_forced_ == 0 && !spent) return {};
+  return std::span(span->close_ids).subspan(n_forced_, 1);
 }
 
 bool Generation::is_eos(std::int32_t token) const noexcept { return std::ranges::find(eos_, token) != eos_.end(); }
@@ -38,10 +68,15 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   const ops::SamplingContext context{.recent = history,
                                      .draw = static_cast<std::uint64_t>(usage_.completion_tokens),
                                      .logit_gap = first,
-                                     .vocab_size = wanted_ids().empty() ? 0 : vocab_size_};
-  const auto drawn = ops::sample(kernel, logits, params_.sampling, context, scratch);
+                                     .vocab_size = logits.size() == vocab_size_ ? 0 : vocab_size_};
+  const auto forced = forced_id();
+  if (!forced.empty()) {
+    forced_.allowed_tokens[0] = forced[0];
+    ++n_forced_;
+  }
+  const auto drawn = ops::sample(kernel, logits, forced.empty() ? params_.sampling : forced_, context, scratch);
   if (!drawn) {
-    event.text = assembler_.finish();
+    event.text = assembler_.finish().text;
     event.finish = FinishReason::error;
     event.error = "no token can be drawn: every logit is -inf or NaN";
     event.usage = usage_;
@@ -56,19 +91,25 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   }
   if (first) event.logit_gap = drawn->logit_gap;
 
+  event.in_reasoning = inside_reasoning();
   bool stopped = false;
   if (!params_.ignore_eos && is_eos(drawn->token)) {
     event.finish = FinishReason::stop;
   } else {
     auto piece = assembler_.push(drawn->token);
     event.text = std::move(piece.text);
+    event.in_reasoning = assembler_.was_reasoning();
     stopped = piece.stopped;
     if (stopped)
       event.finish = FinishReason::stop;
     else if (usage_.completion_tokens == params_.max_tokens || n_free <= 1)
       event.finish = FinishReason::length;
   }
-  if (event.finish != FinishReason::none && !stopped) event.text += assembler_.finish();
+  if (event.finish != FinishReason::none && !stopped) {
+    const auto rest = assembler_.finish();
+    event.text += rest.text;
+    if (rest.stopped) event.finish = FinishReason::stop;
+  }
   if (first || event.finish != FinishReason::none) event.usage = usage_;
   return event;
 }

@@ -18,7 +18,7 @@ namespace kvtape::engine {
 struct GenerationParams {
   ops::SamplingParams sampling;
   std::optional<std::int32_t> max_tokens;  // none: until the context is full
-  std::vector<std::string> stop;
+  text::TextRules text;
   bool ignore_eos = false;
   WorkClass work = WorkClass::interactive;
 };
@@ -30,6 +30,8 @@ struct Vocabulary {
 
 class Generation {
  public:
+  // Throws invalid_argument for what TextAssembler refuses, and for a budget of reasoning that cannot be kept: close_ids
+  // must spell the closing marker.
   Generation(GenerationId id, GenerationParams params, const Vocabulary& vocabulary, std::int32_t n_prompt);
 
   [[nodiscard]] GenerationId id() const noexcept { return id_; }
@@ -40,6 +42,9 @@ class Generation {
 
   // Tokens whose logits draw() wants, ascending; empty: all.
   [[nodiscard]] std::span<const std::int32_t> wanted_ids() const noexcept;
+
+  // Whether the next token is drawn inside the reasoning.
+  [[nodiscard]] bool inside_reasoning() const noexcept { return assembler_.inside_reasoning(); }
 
   // The event of the next token, drawn from logits: [vocab_size], or those of wanted_ids().
   //   history: the newest history_len() tokens, or all; n_free: tokens the context could hold before this one
@@ -52,12 +57,16 @@ class Generation {
 
  private:
   [[nodiscard]] bool is_eos(std::int32_t token) const noexcept;
+  [[nodiscard]] std::span<const std::int32_t> forced_id() const noexcept;  // the next token where it is forced
+  void prepare_close();
 
   GenerationId id_;
   GenerationParams params_;
   std::vector<std::int32_t> eos_;
   std::size_t vocab_size_;
   text::TextAssembler assembler_;
+  ops::SamplingParams forced_;  // how a forced token is drawn
+  std::size_t n_forced_ = 0;    // tokens of close_ids so far
   Usage usage_;
 };
 

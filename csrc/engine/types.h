@@ -29,7 +29,8 @@ struct Usage {
 struct TokenEvent {  // one generated token
   GenerationId generation;
   std::int32_t token;
-  std::string text;  // whole characters only
+  std::string text;           // whole characters only
+  bool in_reasoning = false;  // part of the reasoning, its markers included, as far as is known by now
   std::optional<float> logprob, logit_gap;
   std::vector<TopLogprob> top;
   FinishReason finish = FinishReason::none;

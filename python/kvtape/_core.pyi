@@ -221,15 +221,49 @@ class TokenBytes:
     def __getitem__(self, id: int) -> bytes:
         """Raises InvalidRequest for an id outside the table."""
 
+class ReasoningSpan:
+    """Where a reply may reason, and when that is closed by force."""
+
+    def __init__(
+        self,
+        *,
+        open: str,
+        close: str,
+        opened: bool,
+        budget: int | None,
+        close_ids: list[int],
+        stop_inside: bool,
+    ) -> None: ...
+
+class ReasoningReader:
+    """Tells the reasoning in front of an answer from the answer, in bytes that may be cut anywhere."""
+
+    def __init__(self, span: ReasoningSpan) -> None: ...
+    def read(self, bytes: bytes) -> tuple[bytes, bytes]:
+        """What is now known to be reasoning, its markers included, and what is known to be answer."""
+
+    def finish(self) -> bytes:
+        """What was held back, after the last bytes: it is answer."""
+
+    @property
+    def inside(self) -> bool: ...
+    @property
+    def was_inside(self) -> bool: ...
+
+class TextRules:
+    """What a generation's text obeys."""
+
+    def __init__(self, *, stop: list[str], shown: list[tuple[int, bytes]], reasoning: ReasoningSpan | None) -> None: ...
+
 class TextAssembler:
     """The text of one generation: token ids in, whole characters out, ended by the first stop string."""
 
-    def __init__(self, token_bytes: TokenBytes, stops: list[str]) -> None: ...
+    def __init__(self, token_bytes: TokenBytes, rules: TextRules) -> None: ...
     def push(self, token_id: int) -> tuple[str, bool]:
         """Text that is certain by now, and whether a stop string is complete."""
 
-    def finish(self) -> str:
-        """The rest of the text, after the last token."""
+    def finish(self) -> tuple[str, bool]:
+        """The rest of the text, after the last token, and whether a stop string ended it."""
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 BLOCK_SIZE: int
@@ -305,6 +339,8 @@ class TokenEvent:
     @property
     def text(self) -> str: ...
     @property
+    def in_reasoning(self) -> bool: ...
+    @property
     def logprob(self) -> float | None: ...
     @property
     def logit_gap(self) -> float | None: ...
@@ -321,7 +357,7 @@ class GenerationParams:
     """A generation: how to draw tokens, when to stop, who goes first."""
 
     def __init__(
-        self, *, sampling: SamplingParams, max_tokens: int | None, stop: list[str], ignore_eos: bool, work: WorkClass
+        self, *, sampling: SamplingParams, max_tokens: int | None, text: TextRules, ignore_eos: bool, work: WorkClass
     ) -> None: ...
 
 class Engine:

@@ -29,7 +29,8 @@ def test_it_is_the_one_that_the_engine_cuts(rng):
     alphabet = [b"a", b"b", b"ab", b"ba", b"aab"]
     for _ in range(300):
         stops = ["".join(rng.choice(["a", "b"], size=rng.integers(2, 6))) for _ in range(3)]
-        assembler = _core.TextAssembler(_core.TokenBytes(alphabet), stops)
+        rules = _core.TextRules(stop=stops, shown=[], reasoning=None)
+        assembler = _core.TextAssembler(_core.TokenBytes(alphabet), rules)
         pieces, text = [], ""
         for token in rng.integers(0, len(alphabet), size=60).tolist():
             pieces.append(alphabet[token])

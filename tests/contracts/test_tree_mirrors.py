@@ -30,7 +30,6 @@ TESTED_BY = {
     "csrc/bindings/bind_rows.cpp": "tests/text/test_ohlcv_text.py",
     "csrc/bindings/module.cpp": "tests/contracts/test_stubs.py",
     "csrc/bindings/numpy_views.h": "tests/bindings/test_bind_ops.py",
-    "csrc/engine/generation.h": "tests/engine/test_engine.py",
     "csrc/engine/sequence.h": "tests/native/engine/test_engine.cpp",
     "csrc/engine/types.h": "tests/native/engine/test_engine.cpp",
     "csrc/ops/row_units.h": "tests/ops/test_packing.py",

@@ -12,8 +12,8 @@ from kvtape._native import _core
 
 def assemble(tokens: list[bytes]) -> str:
     """The text of the tokens, every piece of it whole characters."""
-    assembler = _core.TextAssembler(_core.TokenBytes(tokens), [])
-    return "".join([*(assembler.push(i)[0] for i in range(len(tokens))), assembler.finish()])
+    assembler = _core.TextAssembler(_core.TokenBytes(tokens), _core.TextRules(stop=[], shown=[], reasoning=None))
+    return "".join([*(assembler.push(i)[0] for i in range(len(tokens))), assembler.finish()[0]])
 
 
 @given(st.binary(max_size=24), st.lists(st.integers(0, 24), max_size=6))

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from kvtape.errors import InvalidRequest
-from kvtape.types import BOUNDS, REQUEST_BOUNDS, FinishReason, SamplingParams, TokenEvent, check_bound
+from kvtape.types import BOUNDS, REQUEST_BOUNDS, FinishReason, ReasoningSpan, SamplingParams, TokenEvent, check_bound
 
 
 def test_defaults_are_greedy_and_valid() -> None:
@@ -72,6 +72,8 @@ def test_only_numbers_are_numbers(value: object) -> None:
         ({"allowed_tokens": (5, -1)}, "allowed_tokens are token ids, found -1"),
         ({"allowed_tokens": (True,)}, "allowed_tokens are token ids, found True"),
         ({"allowed_tokens": "ab"}, "allowed_tokens are token ids, found 'a'"),
+        ({"shown_tokens": tuple(range(65))}, "shown_tokens has 65 ids, at most 64"),
+        ({"shown_tokens": (-1,)}, "shown_tokens are token ids, found -1"),
     ],
 )
 def test_bad_values_say_what_was_wanted(values: dict[str, object], message: str) -> None:
@@ -79,6 +81,24 @@ def test_bad_values_say_what_was_wanted(values: dict[str, object], message: str)
         SamplingParams(**values)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
     assert caught.value.param in values
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "param"),
+    [
+        ({"open": ""}, "a marker of reasoning has 1 to 256 bytes, found ''", "reasoning"),
+        ({"close": "x" * 257}, "a marker of reasoning has 1 to 256 bytes", "reasoning"),
+        ({"budget": -1, "close_ids": (1,)}, "reasoning.budget must be an integer from 0", "reasoning.budget"),
+        ({"budget": 1}, "a budget of reasoning needs close_ids", "reasoning.close_ids"),
+        ({"close_ids": (True,)}, "reasoning.close_ids are token ids, found True", "reasoning.close_ids"),
+        ({"close_ids": (1,) * 65}, "reasoning.close_ids has 65 ids, at most 64", "reasoning.close_ids"),
+    ],
+)
+def test_bad_spans_say_what_was_wanted(values: dict[str, object], message: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ReasoningSpan(**({"open": "<r>", "close": "</r>"} | values))  # type: ignore[arg-type]
+    assert str(caught.value).startswith(message)
+    assert caught.value.param == param
 
 
 def test_good_values_at_the_edge() -> None:

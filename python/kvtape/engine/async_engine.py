@@ -45,7 +45,7 @@ class AsyncGeneration:
         self._sequence = sequence  # kept open while it generates
         self._events: asyncio.Queue[TokenEvent | Exception] = asyncio.Queue()  # at most n_ctx events
         self._done = False
-        self._id = core.generate(sequence.id, native_params(params, work), post, self._events)
+        self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), post, self._events)
 
     def __aiter__(self) -> Self:
         return self

@@ -211,6 +211,7 @@ def _to_python(event: _core.TokenEvent) -> TokenEvent | Exception:
     return TokenEvent(
         token_id=event.token,
         text=event.text,
+        in_reasoning=event.in_reasoning,
         logprob=event.logprob,
         top_logprobs=tuple(TopLogprob(token, logprob) for token, logprob in event.top),
         logit_gap=event.logit_gap,

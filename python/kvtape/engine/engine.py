@@ -35,7 +35,7 @@ class Generation:
         self._sequence = sequence  # kept open while it generates
         self._events: queue.SimpleQueue[TokenEvent | Exception] = queue.SimpleQueue()  # at most n_ctx events
         self._done = False
-        self._id = core.generate(sequence.id, native_params(params, work), _POST, self._events)
+        self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), _POST, self._events)
 
     def __iter__(self) -> Self:
         return self

@@ -12,22 +12,50 @@ import numpy.typing as npt
 from kvtape._native import _core
 from kvtape.engine.core import EngineCore
 from kvtape.errors import InvalidRequest
+from kvtape.model.tokenizer import Tokenizer
 from kvtape.ops.sampling import native_params as native_sampling
-from kvtape.types import SamplingParams, WorkClass
+from kvtape.types import ReasoningSpan, SamplingParams, WorkClass
 
 __all__ = ["SequenceBase", "native_params"]
 
 _WORK = {work: getattr(_core.WorkClass, work.value) for work in WorkClass}
 
 
-def native_params(params: SamplingParams, work: WorkClass) -> _core.GenerationParams:
-    """Return the native form of sampling parameters; where there is no seed, one is drawn here."""
+def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer) -> _core.GenerationParams:
+    """Return the native form of sampling parameters; where there is no seed, one is drawn here.
+
+    Raises:
+        InvalidRequest: a shown token is none of the tokenizer's control tokens.
+    """
     return _core.GenerationParams(
         sampling=native_sampling(params, seed=secrets.randbits(64)),
         max_tokens=params.max_tokens,
-        stop=list(params.stop),
+        text=_native_rules(params, tokenizer),
         ignore_eos=params.ignore_eos,
         work=_WORK[work],
+    )
+
+
+def _native_rules(params: SamplingParams, tokenizer: Tokenizer) -> _core.TextRules:
+    shown = []
+    for token_id in params.shown_tokens:
+        text = tokenizer.token_text(token_id) if token_id < tokenizer.n_vocab else ""
+        if tokenizer.special_tokens.get(text) != token_id:
+            raise InvalidRequest(f"shown_tokens has {token_id}, which is no control token", param="shown_tokens")
+        shown.append((token_id, text.encode()))
+    return _core.TextRules(stop=list(params.stop), shown=shown, reasoning=_native_span(params.reasoning))
+
+
+def _native_span(span: ReasoningSpan | None) -> _core.ReasoningSpan | None:
+    if span is None:
+        return None
+    return _core.ReasoningSpan(
+        open=span.open,
+        close=span.close,
+        opened=span.opened,
+        budget=span.budget,
+        close_ids=list(span.close_ids),
+        stop_inside=span.stop_inside,
     )
 
 

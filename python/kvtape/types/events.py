@@ -40,6 +40,7 @@ class TokenEvent:
 
     token_id: int
     text: str
+    in_reasoning: bool = False  # part of the reasoning, its markers included, as far as was known when it was drawn
     logprob: float | None = None  # of the model's own distribution, before temperature and truncation
     top_logprobs: tuple[TopLogprob, ...] = ()
     logit_gap: float | None = None  # raw logits of allowed tokens: best minus second best, on the first event only

@@ -14,13 +14,16 @@ __all__ = [
     "BOUNDS",
     "MAX_ALLOWED_TOKENS",
     "MAX_CHOICES",
+    "MAX_CLOSE_IDS",
     "MAX_LOGIT_BIAS",
+    "MAX_SHOWN_TOKENS",
     "MAX_STOP_BYTES",
     "MAX_STOP_STRINGS",
     "REQUEST_BOUNDS",
     "Bound",
     "Constraint",
     "ConstraintKind",
+    "ReasoningSpan",
     "SamplingParams",
     "WorkClass",
     "check_bound",
@@ -65,12 +68,15 @@ BOUNDS: dict[str, Bound] = {
 REQUEST_BOUNDS: dict[str, Bound] = {
     "n": Bound(1, MAX_CHOICES, integer=True),
     "best_of": Bound(1, MAX_CHOICES, integer=True),
+    "reasoning_budget": Bound(0, 1 << 20, integer=True),  # tokens
     "text_logprobs": Bound(0, 5, integer=True),  # top_logprobs, where a dialect completes raw text
 }
 MAX_STOP_STRINGS = 16
 MAX_STOP_BYTES = 256
 MAX_LOGIT_BIAS = 1024
 MAX_ALLOWED_TOKENS = 1024
+MAX_SHOWN_TOKENS = 64
+MAX_CLOSE_IDS = 64
 
 
 class ConstraintKind(StrEnum):
@@ -90,12 +96,48 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningSpan:
+    """Where a reply may reason, and how long.
+
+    A reply reasons if it begins, but for blanks, with the marker `open`, or if it is `opened`; up to the first `close`.
+    Stop strings are looked for in the answer alone, which begins behind that marker and the newlines that follow it.
+    Where `budget` tokens have been drawn, the opening marker's included, and the reasoning is going on, `close_ids` are
+    forced, one after another.
+
+    Raises:
+        InvalidRequest: a marker is empty or too long, or there is a budget and nothing to force.
+    """
+
+    open: str
+    close: str
+    opened: bool = False  # the prompt has written the opening marker
+    budget: int | None = None  # tokens; None: no limit
+    close_ids: tuple[int, ...] = ()  # they spell the closing marker, with newlines around it where the model wants them
+    stop_inside: bool = False  # whether stop strings are looked for inside the reasoning, too
+
+    def __post_init__(self) -> None:
+        for marker in (self.open, self.close):
+            if not isinstance(marker, str) or not 1 <= len(marker.encode()) <= MAX_STOP_BYTES:
+                raise InvalidRequest(
+                    f"a marker of reasoning has 1 to {MAX_STOP_BYTES} bytes, found {marker!r:.80}", param="reasoning"
+                )
+        check_ids("reasoning.close_ids", self.close_ids, MAX_CLOSE_IDS)
+        if self.budget is not None:
+            check_bound("reasoning_budget", self.budget, param="reasoning.budget")
+            if not self.close_ids:
+                raise InvalidRequest("a budget of reasoning needs close_ids", param="reasoning.close_ids")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How tokens are drawn and when to stop. The defaults are greedy.
 
     `allowed_tokens` makes an answer a choice: every token of it comes from these ids, end-of-sequence only if its id is
     among them. It is the token that banning all others would give, bit for bit, and cheaper: no other logits are
     computed, unless `logprobs` asks for them, which are of the model's whole distribution.
+
+    `shown_tokens` are control tokens, which add nothing to the text of other generations; here they add what the
+    vocabulary writes for them. One that is an end-of-sequence token still ends the generation, and is not shown.
 
     Raises:
         InvalidRequest: a value is outside `BOUNDS`; `param` names it.
@@ -115,6 +157,8 @@ class SamplingParams:
     seed: int | None = None  # None: a fresh one each generation
     choice: int = 0  # index of this choice among n; part of the key of the random numbers
     stop: tuple[str, ...] = ()
+    shown_tokens: tuple[int, ...] = ()  # control tokens whose texts are part of the text, `[TOOL_CALLS]` and the like
+    reasoning: ReasoningSpan | None = None  # where the reply may reason; None: it is all answer
     ignore_eos: bool = False
     logprobs: bool = False
     top_logprobs: int = 0
@@ -140,14 +184,17 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             if math.isnan(bias) or bias == math.inf:
                 raise InvalidRequest(f"logit_bias[{token}] is {bias}", param="logit_bias")
-        if len(self.allowed_tokens) > MAX_ALLOWED_TOKENS:
-            raise InvalidRequest(
-                f"allowed_tokens has {len(self.allowed_tokens)} ids, at most {MAX_ALLOWED_TOKENS}",
-                param="allowed_tokens",
-            )
-        for token in self.allowed_tokens:
-            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 1 << 31:
-                raise InvalidRequest(f"allowed_tokens are token ids, found {token!r:.40}", param="allowed_tokens")
+        check_ids("allowed_tokens", self.allowed_tokens, MAX_ALLOWED_TOKENS)
+        check_ids("shown_tokens", self.shown_tokens, MAX_SHOWN_TOKENS)
+
+
+def check_ids(name: str, ids: tuple[int, ...], maximum: int) -> None:
+    """Refuse more than `maximum` ids, and what cannot be a token id."""
+    if len(ids) > maximum:
+        raise InvalidRequest(f"{name} has {len(ids)} ids, at most {maximum}", param=name)
+    for token in ids:
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < 1 << 31:
+            raise InvalidRequest(f"{name} are token ids, found {token!r:.40}", param=name)
 
 
 def check_bound(name: str, value: Any, *, param: str | None = None) -> None:

@@ -50,7 +50,8 @@ engine::Vocabulary vocabulary() {
 }
 
 // Steps of n_sequences that decode side by side, forks of one prompt among them.
-void steps_allocate_nothing(std::size_t n_sequences, const ops::SamplingParams& sampling) {
+void steps_allocate_nothing(std::size_t n_sequences, const ops::SamplingParams& sampling,
+                            const text::TextRules& rules = {}) {
   engine::Engine engine(std::make_unique<RotatingRunner>(), vocabulary(), ops::table());
   const std::vector<std::int32_t> prompt(kBlock, 3);
   const engine::SequenceId parent = engine.open();
@@ -58,7 +59,7 @@ void steps_allocate_nothing(std::size_t n_sequences, const ops::SamplingParams& 
   for (std::size_t i = 0; i < n_sequences; ++i) {
     engine::SequenceId id = i % 2 == 0 ? engine.fork(parent) : engine.open();
     if (i % 2 == 1) engine.append(id, prompt, engine::WorkClass::interactive);
-    (void)engine.generate(id, {.sampling = sampling, .max_tokens = 900, .stop = {}});
+    (void)engine.generate(id, {.sampling = sampling, .max_tokens = 900, .text = rules});
   }
   engine::Events events;
   const auto step = [&] { CHECK(engine.step(events)); };
@@ -87,10 +88,15 @@ int main() {
   ops::SamplingParams choice = all;
   choice.logprobs = false;
   choice.allowed_tokens = {3, 5, 17, 499};
+  const text::TextRules stops{.stop = {"no such", " 1 2 3 4"}, .shown = {{499, "shown"}}};
+  text::TextRules reasoning = stops;
+  reasoning.reasoning = {.open = "<r>", .close = " </r>", .opened = true};
   for (const std::size_t n_sequences : {1, 2, 16}) {
     steps_allocate_nothing(n_sequences, {});
     steps_allocate_nothing(n_sequences, all);
     steps_allocate_nothing(n_sequences, choice);
+    steps_allocate_nothing(n_sequences, all, stops);
+    steps_allocate_nothing(n_sequences, all, reasoning);
   }
   return kvtape::test::failures();
 }

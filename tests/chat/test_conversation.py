@@ -212,3 +212,22 @@ async def test_a_request_without_tools_has_calls_as_content(engine, monkeypatch)
     assert len(steps) == 3
     assert steps[-1].token.usage.completion_tokens == 3
     assert all(isinstance(event, ContentDelta) for step in steps for event in step.events)
+
+
+async def test_a_follow_up_turn_continues_the_ids_that_were_generated(engine):
+    prompt = chat()
+    letters = tuple(engine.model.tokenizer.encode("h e t a s u r")[::2])
+    params = SamplingParams(temperature=2.0, seed=4, max_tokens=60, allowed_tokens=letters)  # never "the", "he" or "at"
+    turn = await open_chat(engine, prompt, params)
+    steps = [step async for step in turn.steps()]
+    turn.close()
+    content = gather(event for step in steps for event in step.events).content
+    follow_up = ChatPrompt(messages=[*prompt.messages, {"role": "assistant", "content": content}, *chat().messages])
+    held = turn.prepared.token_ids + [step.token.token_id for step in steps]
+    again = await open_chat(engine, follow_up, SamplingParams(max_tokens=1))
+    reused = [step async for step in again.steps()][-1].token.usage.cached_tokens
+    again.close()
+    assert held != turn.prepared.token_ids + engine.model.tokenizer.encode(content)
+    assert again.prepared.token_ids[: len(held)] == held
+    assert again.prepared.token_ids == encode_chat(engine.model, follow_up)
+    assert reused >= (len(held) - 1) // 32 * 32  # whole blocks; the last token has no KV

@@ -22,6 +22,7 @@ from kvtape.types import (
     ToolCallEnd,
     Usage,
     WorkClass,
+    gather,
 )
 
 if TYPE_CHECKING:
@@ -90,22 +91,26 @@ class ChatTurn(Turn):
             EngineFailed: the engine gave the generation up.
         """
         parser = self.prepared.make_parser()
+        token_ids: list[int] = []
+        seen: list[Event] = []
         calls_once = not self.prepared.prompt.tool_choice.parallel
-        cached_tokens = n_tokens = 0
+        cached_tokens = 0
         async with aclosing(self.events()) as tokens:
             async for token in tokens:
-                if n_tokens == 0 and token.usage is not None:
+                if not token_ids and token.usage is not None:
                     cached_tokens = token.usage.cached_tokens
-                n_tokens += 1
+                token_ids.append(token.token_id)
                 step = ReplyStep(token, parser.feed(token.text))
+                seen += step.events
                 if calls_once and (end := _first_end(step.events)):
-                    usage = Usage(self.start, n_tokens, cached_tokens)
+                    usage = Usage(self.start, len(token_ids), cached_tokens)
                     self.finished = replace(token, finish_reason=FinishReason.STOP, usage=usage)
                     yield ReplyStep(self.finished, step.events[:end], ReplyFinish.TOOL_CALLS)
                     return
                 if token.finish_reason is not None:
                     held, step.finish = parser.finish(token.finish_reason)
                     step.events += held
+                    self.prepared.keep(gather(seen + held), token_ids, token.finish_reason)
                 yield step
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers
 from kvtape.chat.reply import ReplyParser
+from kvtape.chat.splice import splices_of
 from kvtape.chat.template import template_of
 from kvtape.chat.tool_parsers import ToolParser, choose_tool_parser, make_tool_parser
 from kvtape.chat.tool_prompt import fold_tools, has_tools, template_messages, template_tools
 from kvtape.errors import InvalidRequest
-from kvtape.types import ChatPrompt, SamplingParams, Tool, ToolMode
+from kvtape.types import ChatPrompt, FinishReason, ParsedReply, SamplingParams, Tool, ToolMode
 
 if TYPE_CHECKING:
     from kvtape.model.load import Model
@@ -23,12 +24,16 @@ __all__ = ["PreparedChat", "encode_chat", "prepare_chat", "render_chat"]
 
 @dataclass(frozen=True, slots=True)
 class PreparedChat:
-    """A chat request, ready to run; `make_parser` makes what reads one reply to it."""
+    """A chat request, ready to run; `make_parser` makes what reads one reply to it.
+
+    `keep` takes a finished reply with its ids, so that the conversation's next turn continues them.
+    """
 
     prompt: ChatPrompt
     token_ids: list[int]
     params: SamplingParams
     make_parser: Callable[[], ReplyParser]
+    keep: Callable[[ParsedReply, Sequence[int], FinishReason], None]
 
 
 def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> PreparedChat:
@@ -38,12 +43,14 @@ def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> Pr
         InvalidRequest: the model has no chat template, its template refuses the messages, or the model cannot do what
             is asked; `param` names it.
     """
-    text = render_chat(model, prompt)
+    splices = splices_of(model)
+    encoded = splices.encode(prompt, partial(render_chat, model))
     return PreparedChat(
         prompt=prompt,
-        token_ids=model.tokenizer.encode(text + prompt.prefill, parse_special=True),
+        token_ids=encoded.token_ids,
         params=params,
-        make_parser=_parser_maker(model, prompt, text),
+        make_parser=_parser_maker(model, prompt, encoded.text),
+        keep=partial(splices.keep, encoded),
     )
 
 
@@ -53,11 +60,11 @@ def encode_chat(model: Model, prompt: ChatPrompt) -> list[int]:
     Raises:
         InvalidRequest: as `prepare_chat`.
     """
-    return model.tokenizer.encode(render_chat(model, prompt) + prompt.prefill, parse_special=True)
+    return splices_of(model).encode(prompt, partial(render_chat, model)).token_ids
 
 
-def render_chat(model: Model, prompt: ChatPrompt) -> str:
-    """Return the text that a reply to `prompt` follows, but for its prefill.
+def render_chat(model: Model, prompt: ChatPrompt, add_generation_prompt: bool = True) -> str:
+    """Return the text that a reply to `prompt` follows, but for its prefill; or of its messages alone.
 
     Raises:
         InvalidRequest: as `prepare_chat`.
@@ -65,7 +72,7 @@ def render_chat(model: Model, prompt: ChatPrompt) -> str:
     template = template_of(model)
     if template is None:
         raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
-    options = dict(prompt.template_options)
+    options = {**prompt.template_options, "add_generation_prompt": add_generation_prompt}
     if prompt.thinking.enabled is not None:
         options["enable_thinking"] = prompt.thinking.enabled
     tools = _offered(prompt)

@@ -49,10 +49,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
 
     async def keep_alive(self, *, every: float, timeout: float, payload: bytes) -> None:
-        """Ping `every` so many seconds; return when nothing has been read for `timeout` seconds."""
+        """Ping `every` so many seconds; drop the connection when nothing has been read for `timeout` seconds."""
         while self.loop.time() < self.read_at + timeout:
             await asyncio.sleep(every)
             self.ping(payload)
+        self.transport.abort()  # nobody is there to close it with
 
 
 def connection_of(scope: MutableMapping[str, Any]) -> SocketProtocol | None:

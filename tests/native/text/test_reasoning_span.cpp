@@ -42,7 +42,7 @@ Split by_pieces(const std::string& stream, const ReasoningSpan& span, unsigned c
   Split split{};
   std::size_t begin = 0;
   for (std::size_t end = 1; end <= stream.size(); ++end) {
-    if (end < stream.size() && (cuts >> (end - 1) & 1) == 0) continue;
+    if (end < stream.size() && (cuts >> ((end - 1) % 32) & 1) == 0) continue;
     const bool was_inside = reader.inside();
     const std::size_t n_before = split.reasoning.size();
     split.answer += reader.read(std::string_view(stream).substr(begin, end - begin), split.reasoning);

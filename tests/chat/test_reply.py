@@ -56,21 +56,12 @@ def test_without_tools_and_reasoning_all_is_content():
 
 def test_a_forced_opening_is_fed_first():
     parser = ReplyParser(tools=make_tool_parser("hermes", ["f"]))
-    events = parser.feed('<tool_call>\n{"name": "f", "arguments": ', 0)
+    events = parser.feed('<tool_call>\n{"name": "f", "arguments": ')
     assert events == []
     events = parser.feed('{"a": 1}}\n</tool_call>')
     more, finish = parser.finish(FinishReason.STOP)
     assert gather(events + more).tool_calls == [ToolCall("f", '{"a": 1}', True)]
     assert finish == "tool_calls"
-
-
-def test_a_spent_budget_is_closed_and_the_answer_follows():
-    parser = ReplyParser(reasoning=ReasoningSplitter(THINK, opened=True, budget=2))
-    events = parser.feed("one") + parser.feed(" two\n")
-    assert parser.reasoning.exhausted
-    events += parser.close_reasoning() + parser.feed("\n\nSo.")
-    more, _ = parser.finish(FinishReason.STOP)
-    assert gather(events + more) == ParsedReply("So.", "one two\n")
 
 
 def test_what_failed_is_no_reply():

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kvtape.chat.json_scanner import BLANK
 from kvtape.chat.markers import UntilMarker
+from kvtape.types import ReasoningSpan, Thinking
 
-__all__ = ["MAX_BLANKS", "REASONING_MARKERS", "ReasoningMarkers", "ReasoningSplitter", "choose_reasoning_markers"]
+if TYPE_CHECKING:
+    from kvtape.model.load import Model
+
+__all__ = [
+    "MAX_BLANKS",
+    "REASONING_MARKERS",
+    "ReasoningMarkers",
+    "ReasoningSplitter",
+    "choose_reasoning_markers",
+    "reasoning_span",
+]
 
 MAX_BLANKS = 1 << 10  # held back before the opening marker
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningMarkers:
-    """What a model writes around its reasoning. `close` is also what ends it by force, and what arms stop strings."""
+    """What a model writes around its reasoning."""
 
     open: str
     close: str
+    closing: str  # the closing marker as the model is used to it, newlines included: what ends reasoning by force
 
     def opened_by(self, prompt: str) -> bool:
         """Whether a prompt ends with the opening marker, so that the reply begins inside the reasoning."""
@@ -25,9 +38,9 @@ class ReasoningMarkers:
 
 
 REASONING_MARKERS = (
-    ReasoningMarkers("<think>", "</think>"),  # DeepSeek, Qwen3 and most others
-    ReasoningMarkers("[THINK]", "[/THINK]"),  # Mistral
-    ReasoningMarkers("<seed:think>", "</seed:think>"),
+    ReasoningMarkers("<think>", "</think>", "\n</think>\n\n"),  # DeepSeek, Qwen3 and most others
+    ReasoningMarkers("[THINK]", "[/THINK]", "[/THINK]"),  # Mistral
+    ReasoningMarkers("<seed:think>", "</seed:think>", "</seed:think>"),
 )
 
 
@@ -37,6 +50,30 @@ def choose_reasoning_markers(template: str) -> ReasoningMarkers | None:
     The closing one decides: templates that the prompt opens, or that cut reasoning off, may never name the other.
     """
     return next((markers for markers in REASONING_MARKERS if markers.close in template), None)
+
+
+def reasoning_span(
+    model: Model, markers: ReasoningMarkers | None, prompt_text: str, thinking: Thinking
+) -> ReasoningSpan | None:
+    """Return what the engine has to know of the reasoning in a reply to a rendered prompt; None for no markers.
+
+    A model that is told not to reason, and begins to all the same, has no budget for it.
+    """
+    if markers is None:
+        return None
+    return ReasoningSpan(
+        open=markers.open,
+        close=markers.close,
+        opened=markers.opened_by(prompt_text),
+        budget=0 if thinking.enabled is False else thinking.budget,
+        close_ids=_spell(model, markers.closing),
+    )
+
+
+def _spell(model: Model, text: str) -> tuple[int, ...]:
+    """Return the tokens of a text without spaces; SentencePiece puts one before what is a word's continuation here."""
+    tokenizer = model.tokenizer
+    return tuple(i for i in tokenizer.encode(text, parse_special=True) if tokenizer.decode([i]) != " ")
 
 
 class ReasoningSplitter:
@@ -60,22 +97,14 @@ class ReasoningSplitter:
         self._until_close = UntilMarker(markers.close)
         self._held = ""  # before: what may begin the marker; inside: a newline that may belong to the closing one
         self._state = "begun" if opened else "before"
-        self.cost = 0
 
     @property
     def inside(self) -> bool:
-        """Whether the reasoning is going on. Stop strings do not count meanwhile."""
+        """Whether the reasoning is going on."""
         return self._state in ("begun", "inside")
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the budget is spent and the reasoning is going on: time to write the closing marker, and `close`."""
-        return self.inside and self._budget is not None and self.cost >= self._budget
-
-    def feed(self, text: str, cost: int = 1) -> tuple[str, str]:
-        """Read more of the reply, which took `cost` tokens; return what it adds to reasoning and answer."""
-        if self._state not in ("behind", "answer"):
-            self.cost += cost
+    def feed(self, text: str) -> tuple[str, str]:
+        """Read more of the reply; return what it adds to reasoning and answer."""
         if self._state == "before":
             text = self._read_before(text)
         reasoning, text = self._read_inside(text) if self.inside else ("", text)
@@ -84,18 +113,11 @@ class ReasoningSplitter:
             self._state = "answer" if text else "behind"
         return reasoning, text
 
-    def close(self) -> str:
-        """End the reasoning by force, and return what was held back of it."""
-        assert self.inside
-        held = self._held + self._until_close.finish()
-        self._held, self._state = "", "behind"
-        return held
-
     def finish(self) -> tuple[str, str]:
         """Return what was held back at the end of the reply, of reasoning and answer."""
-        if self.inside:
-            return self.close(), ""
         held, self._held = self._held, ""
+        if self.inside:
+            return held + self._until_close.finish(), ""
         return "", held
 
     def _read_before(self, text: str) -> str:
@@ -109,7 +131,7 @@ class ReasoningSplitter:
             if marker.startswith(begun):
                 self._held = text
                 return ""
-        self._held, self._state, self.cost = "", "answer", 0
+        self._held, self._state = "", "answer"
         return text
 
     def _read_inside(self, text: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ class ReplyParser:
     """Reasoning first, then tool calls in the answer; each only where it is looked for.
 
     The same events, but for where deltas are cut, however the text is cut. Where the prompt forces a call by writing
-    its opening, feed that opening first, with a cost of 0.
+    its opening, feed that opening first.
 
     Args:
         reasoning: None where the model does not reason, or its reasoning stays in the content.
@@ -25,17 +25,11 @@ class ReplyParser:
         self.reasoning = reasoning
         self.tools = tools
 
-    def feed(self, text: str, cost: int = 1) -> list[Event]:
-        """Read more of the reply, which took `cost` tokens, and return what it adds."""
+    def feed(self, text: str) -> list[Event]:
+        """Read more of the reply and return what it adds."""
         if self.reasoning is None:
             return self._feed_answer(text)
-        reasoning, answer = self.reasoning.feed(text, cost)
-        return self._events(reasoning, answer)
-
-    def close_reasoning(self) -> list[Event]:
-        """End the reasoning by force: the caller has written the closing marker into the sequence."""
-        assert self.reasoning is not None
-        return self._events(self.reasoning.close(), "")
+        return self._events(*self.reasoning.feed(text))
 
     def finish(self, reason: FinishReason) -> tuple[list[Event], ReplyFinish]:
         """Return what was held back, and why the reply ended.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from kvtape.chat.tool_parsers import TOOL_PARSERS, choose_tool_parser, make_tool_parser
+from kvtape.chat.reasoning import REASONING_MARKERS
+from kvtape.chat.tool_parsers import TOOL_PARSERS, choose_tool_parser, make_tool_parser, shown_tokens
 from kvtape.errors import InvalidRequest
+from kvtape.model.tokenizer import Tokenizer
 
 # What tells the templates of these models apart.
 TEMPLATES = [
@@ -39,3 +43,26 @@ def test_by_name():
         assert type(make_tool_parser(name, ["f"])) is kind
     with pytest.raises(InvalidRequest, match=r"'hermse'.* hermes, qwen_coder, llama, mistral, json"):
         make_tool_parser("hermse")
+
+
+def test_markers_that_are_control_tokens_are_shown():
+    control, user_defined = 3, 4
+    texts = [
+        "</s>",
+        "[TOOL_CALLS]",
+        "[ARGS]",
+        "[INST]",
+        "[THINK]",
+        "[/THINK]",
+        "<|python_tag|>",
+        "<tool_call>",
+        "</think>",
+    ]
+    tokenizer = Tokenizer(texts, [control] * 7 + [user_defined, control])
+    model = SimpleNamespace(tokenizer=tokenizer)
+    think, mistral_think, _ = REASONING_MARKERS
+    assert shown_tokens(model, "mistral", mistral_think) == (1, 2, 4, 5)
+    assert shown_tokens(model, "mistral", None) == (1, 2)
+    assert shown_tokens(model, "llama", None) == (6,)
+    assert shown_tokens(model, "hermes", think) == (8,)  # <tool_call> has its text anyway
+    assert shown_tokens(model, None, None) == ()

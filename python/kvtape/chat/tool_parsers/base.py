@@ -45,6 +45,7 @@ class ToolParser:
     """
 
     tags: ClassVar[dict[str, str]] = {}  # marker that opens a group of calls: marker that ends it, may be empty
+    inner_marks: ClassVar[tuple[str, ...]] = ()  # markers inside a call
     bare: ClassVar[bool] = False  # whether JSON at the start of a line, fenced or not, may be a call
 
     def __init__(self, names: Collection[str] | None = None) -> None:

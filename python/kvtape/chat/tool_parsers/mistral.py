@@ -21,6 +21,7 @@ class Mistral(ToolParser):
     """
 
     tags: ClassVar[dict[str, str]] = {"[TOOL_CALLS]": ""}
+    inner_marks: ClassVar[tuple[str, ...]] = ("[ARGS]", "[CALL_ID]")
 
     def _read_group(self, close: str) -> Reading[Opening | None]:
         char = yield from skip_blanks()
@@ -34,7 +35,7 @@ class Mistral(ToolParser):
             return None
         char = (yield from skip_blanks()) if char in BLANK else char
         if char == "[":
-            marker = yield from literal(char, "[ARGS]", "[CALL_ID]")
+            marker = yield from literal(char, *self.inner_marks)
             if marker == "[CALL_ID]":
                 n_read = 0
                 while (char := (yield)) != "[" and n_read < _MAX_ID:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers
+from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers, reasoning_span
 from kvtape.chat.reply import ReplyParser
 from kvtape.chat.splice import splices_of
 from kvtape.chat.template import template_of
-from kvtape.chat.tool_parsers import ToolParser, choose_tool_parser, make_tool_parser
+from kvtape.chat.tool_parsers import choose_tool_parser, make_tool_parser, shown_tokens
 from kvtape.chat.tool_prompt import fold_tools, has_tools, template_messages, template_tools
 from kvtape.errors import InvalidRequest
-from kvtape.types import ChatPrompt, FinishReason, ParsedReply, SamplingParams, Tool, ToolMode
+from kvtape.types import ChatPrompt, FinishReason, ParsedReply, ReasoningSpan, SamplingParams, Tool, ToolMode
 
 if TYPE_CHECKING:
     from kvtape.model.load import Model
@@ -43,13 +43,16 @@ def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> Pr
         InvalidRequest: the model has no chat template, its template refuses the messages, or the model cannot do what
             is asked; `param` names it.
     """
+    form = _tool_format(model) if _offered(prompt) else None
+    markers = _reasoning_markers(model, prompt)
     splices = splices_of(model)
     encoded = splices.encode(prompt, partial(render_chat, model))
+    span = reasoning_span(model, markers, encoded.text, prompt.thinking)
     return PreparedChat(
         prompt=prompt,
         token_ids=encoded.token_ids,
-        params=params,
-        make_parser=_parser_maker(model, prompt, encoded.text),
+        params=replace(params, reasoning=span, shown_tokens=shown_tokens(model, form, markers)),
+        make_parser=partial(_make_parser, prompt, form, markers, span),
         keep=partial(splices.keep, encoded),
     )
 
@@ -97,18 +100,14 @@ def _tool_format(model: Model) -> str:
     return name
 
 
-def _parser_maker(model: Model, prompt: ChatPrompt, text: str) -> Callable[[], ReplyParser]:
-    make_tools: Callable[[], ToolParser] | None = None
-    if tools := _offered(prompt):
-        names = prompt.tool_choice.names or tuple(tool.name for tool in tools)
-        make_tools = partial(make_tool_parser, _tool_format(model), names)
-    markers = _reasoning_markers(model, prompt)
-
-    def make() -> ReplyParser:
-        splitter = ReasoningSplitter(markers, opened=markers.opened_by(text)) if markers else None
-        return ReplyParser(reasoning=splitter, tools=make_tools() if make_tools else None)
-
-    return make
+def _make_parser(
+    prompt: ChatPrompt, form: str | None, markers: ReasoningMarkers | None, span: ReasoningSpan | None
+) -> ReplyParser:
+    names = prompt.tool_choice.names or tuple(tool.name for tool in prompt.tools)
+    return ReplyParser(
+        reasoning=ReasoningSplitter(markers, opened=span.opened) if markers and span else None,
+        tools=make_tool_parser(form, names) if form else None,
+    )
 
 
 def _reasoning_markers(model: Model, prompt: ChatPrompt) -> ReasoningMarkers | None:

@@ -67,6 +67,7 @@ void bind_values(py::module_& m) {
       .def_readonly("logprob", &TokenEvent::logprob)
       .def_readonly("logit_gap", &TokenEvent::logit_gap)
       .def_readonly("finish", &TokenEvent::finish)
+      .def_readonly("stop_string", &TokenEvent::stop_string)
       .def_readonly("error", &TokenEvent::error)
       .def_readonly("usage", &TokenEvent::usage)
       .def_property_readonly("top", [](const TokenEvent& self) {

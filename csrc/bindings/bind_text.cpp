@@ -74,10 +74,12 @@ void bind_text(py::module_& m) {
             return py::make_tuple(std::move(piece.text), piece.stopped);
           },
           "token_id"_a)
-      .def("finish", [](TextAssembler& self) {
-        auto piece = self.finish();
-        return py::make_tuple(std::move(piece.text), piece.stopped);
-      });
+      .def("finish",
+           [](TextAssembler& self) {
+             auto piece = self.finish();
+             return py::make_tuple(std::move(piece.text), piece.stopped);
+           })
+      .def_property_readonly("matched_stop", &TextAssembler::matched_stop);
 }
 
 }  // namespace kvtape::bindings

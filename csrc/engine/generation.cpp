@@ -110,6 +110,7 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
     event.text += rest.text;
     if (rest.stopped) event.finish = FinishReason::stop;
   }
+  if (const auto stop = assembler_.matched_stop()) event.stop_string = params_.text.stop[*stop];
   if (first || event.finish != FinishReason::none) event.usage = usage_;
   return event;
 }

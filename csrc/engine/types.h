@@ -34,8 +34,9 @@ struct TokenEvent {  // one generated token
   std::optional<float> logprob, logit_gap;
   std::vector<TopLogprob> top;
   FinishReason finish = FinishReason::none;
-  std::string error;  // where finish is error
-  Usage usage;        // of the first token, and where finish is not none
+  std::optional<std::string> stop_string = {};  // the one that ended the generation
+  std::string error;                            // where finish is error
+  Usage usage;                                  // of the first token, and where finish is not none
 };
 
 struct Events {  // of one step

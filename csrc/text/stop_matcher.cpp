@@ -15,7 +15,7 @@ StopMatcher::StopMatcher(std::span<const std::string> stops) {
 }
 
 bool StopMatcher::push(std::string_view bytes, std::string& out) {
-  if (stopped_) return true;
+  if (stopped()) return true;
   if (stops_.empty()) {
     out += bytes;
     return false;
@@ -25,14 +25,17 @@ bool StopMatcher::push(std::string_view bytes, std::string& out) {
     held_ += byte;
     std::size_t n_match = 0;
     n_open = 0;
-    for (auto& stop : stops_) {
-      if (stop.push(byte)) n_match = std::max(n_match, stop.size());
+    for (std::size_t i = 0; i < stops_.size(); ++i) {
+      Pattern& stop = stops_[i];
+      if (stop.push(byte) && stop.size() > n_match) {
+        n_match = stop.size();
+        matched_ = i;
+      }
       n_open = std::max(n_open, stop.n_matched());
     }
-    if (n_match > 0) {
+    if (stopped()) {
       out.append(held_, 0, held_.size() - n_match);
       held_.clear();
-      stopped_ = true;
       return true;
     }
   }

@@ -3,6 +3,7 @@
 // two that end together, the longer. Bytes that may be the beginning of one are held back until that is decided.
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,12 +24,13 @@ class StopMatcher {
   // Ends the text: appends what was held back, which is nothing after a match.
   void flush(std::string& out);
 
-  [[nodiscard]] bool stopped() const noexcept { return stopped_; }
+  [[nodiscard]] bool stopped() const noexcept { return matched_.has_value(); }
+  [[nodiscard]] std::optional<std::size_t> matched() const noexcept { return matched_; }  // which of the stops it was
 
  private:
   std::vector<Pattern> stops_;
   std::string held_;
-  bool stopped_ = false;
+  std::optional<std::size_t> matched_;
 };
 
 }  // namespace kvtape::text

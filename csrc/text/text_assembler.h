@@ -45,6 +45,9 @@ class TextAssembler {
 
   [[nodiscard]] std::string_view bytes(std::int32_t token_id) const;  // throws as push()
 
+  // Which of the rules' stop strings ended the text.
+  [[nodiscard]] std::optional<std::size_t> matched_stop() const noexcept { return stops_.matched(); }
+
   // Whether the next token is drawn inside the reasoning, and whether the last one pushed was part of it.
   [[nodiscard]] bool inside_reasoning() const noexcept { return reasoning_ && reasoning_->inside(); }
   [[nodiscard]] bool was_reasoning() const noexcept { return reasoning_ && reasoning_->was_inside(); }

@@ -265,6 +265,9 @@ class TextAssembler:
     def finish(self) -> tuple[str, bool]:
         """The rest of the text, after the last token, and whether a stop string ended it."""
 
+    @property
+    def matched_stop(self) -> int | None: ...
+
 # ---- model -----------------------------------------------------------------------------------------------------------
 BLOCK_SIZE: int
 
@@ -348,6 +351,8 @@ class TokenEvent:
     def top(self) -> list[tuple[int, float]]: ...
     @property
     def finish(self) -> FinishReason: ...
+    @property
+    def stop_string(self) -> str | None: ...
     @property
     def error(self) -> str: ...
     @property

@@ -89,6 +89,7 @@ def test_stop_strings_end_the_answer_wherever_tokens_cut(write: Write, opened: b
                 events = run(engine, script, stop=(stop,), reasoning=span)
                 assert text(events) == head + shown
                 assert events[-1].finish_reason is FinishReason.STOP
+                assert events[-1].stop_string == (None if shown == answer else stop)
                 assert (events[-1].token_id == END) == (shown == answer)
             inside = text(run(engine, script, stop=("</",), reasoning=ReasoningSpan(
                 open="<r>", close="</r>", opened=opened, stop_inside=True)))  # fmt: skip
@@ -119,6 +120,7 @@ def test_a_reply_that_does_not_reason_is_all_answer(write: Write) -> None:
         for options in ({}, {"max_tokens": 3}):  # a stop string is there as soon as it is known that it is one
             events = run(engine, scripts[1], reasoning=SPAN, stop=("\n\n",), **options)
             assert (text(events), events[-1].finish_reason) == ("", FinishReason.STOP)
+            assert events[-1].stop_string == "\n\n"
         for script in scripts:
             assert not any(reasoned(run(engine, script, reasoning=SPAN)))
             events = run(engine, script, reasoning=budgeted(0, close.ids))

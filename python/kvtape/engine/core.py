@@ -216,6 +216,7 @@ def _to_python(event: _core.TokenEvent) -> TokenEvent | Exception:
         top_logprobs=tuple(TopLogprob(token, logprob) for token, logprob in event.top),
         logit_gap=event.logit_gap,
         finish_reason=finish,
+        stop_string=event.stop_string,
         usage=usage,
     )
 

@@ -45,6 +45,7 @@ class TokenEvent:
     top_logprobs: tuple[TopLogprob, ...] = ()
     logit_gap: float | None = None  # raw logits of allowed tokens: best minus second best, on the first event only
     finish_reason: FinishReason | None = None  # on the last event only
+    stop_string: str | None = None  # the one that ended the generation, on its last event
     usage: Usage | None = None  # on the first and on the last event
 
     @property

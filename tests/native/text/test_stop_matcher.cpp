@@ -2,6 +2,10 @@
 
 #include "text/stop_matcher.h"
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "base/error.h"
 #include "check.h"
 
@@ -11,20 +15,21 @@ using kvtape::text::StopMatcher;
 
 struct Answer {
   std::string text;
-  bool stopped;
+  std::optional<std::size_t> matched;
   bool operator==(const Answer&) const = default;
 };
 
 Answer by_definition(const std::string& stream, const std::vector<std::string>& stops) {
   for (std::size_t end = 1; end <= stream.size(); ++end) {
-    std::size_t longest = 0;
-    for (const auto& stop : stops) {
-      if (stop.size() <= end && stream.compare(end - stop.size(), stop.size(), stop) == 0)
-        longest = std::max(longest, stop.size());
+    std::optional<std::size_t> longest;
+    for (std::size_t i = 0; i < stops.size(); ++i) {
+      const std::string& stop = stops[i];
+      if (stop.size() > end || stream.compare(end - stop.size(), stop.size(), stop) != 0) continue;
+      if (!longest || stop.size() > stops[*longest].size()) longest = i;
     }
-    if (longest > 0) return {stream.substr(0, end - longest), true};
+    if (longest) return {stream.substr(0, end - stops[*longest].size()), longest};
   }
-  return {stream, false};
+  return {stream, std::nullopt};
 }
 
 // Cuts the stream where the bits of `cuts` are set; checks that nothing was released that a match could still take.
@@ -38,7 +43,7 @@ Answer by_pieces(const std::string& stream, const std::vector<std::string>& stop
     begin = end;
   }
   matcher.flush(out);
-  return {out, matcher.stopped()};
+  return {out, matcher.matched()};
 }
 
 void test_all_words() {

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from kvtape.chat.conversation import ChatTurn, open_chat
 from kvtape.chat.framing import common_prefix_len
 from kvtape.chat.prompt import encode_chat
-from kvtape.chat.stop_strings import matched_stop
 from kvtape.errors import KvtapeError
 from kvtape.protocols.anthropic.codec import (
     PING,
@@ -33,7 +32,7 @@ from kvtape.protocols.sse import HEARTBEAT
 from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import ChatPrompt, FinishReason, TokenEvent
+from kvtape.types import ChatPrompt
 
 __all__ = ["ROUTES"]
 
@@ -106,18 +105,10 @@ async def _ending(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> Ending
     return Ending(
         reason=last.finish_reason,
         usage=last.usage,
-        stop_sequence=_stop_sequence(runtime, call, turn, last),
+        stop_sequence=last.stop_string,
         max_tokens=call.params.max_tokens,
         n_marked=await _count_marked(runtime, call, turn),
     )
-
-
-def _stop_sequence(runtime: Runtime, call: MessageCall, turn: ChatTurn, last: TokenEvent) -> str | None:
-    at_eos = last.token_id in runtime.engine.model.tokenizer.eos_ids and not call.params.ignore_eos
-    if last.finish_reason is not FinishReason.STOP or at_eos:
-        return None
-    pieces = [runtime.token_bytes[token_id] for token_id in turn.sequence.token_ids()[turn.start :]]
-    return matched_stop(pieces, call.params.stop)
 
 
 async def _count_marked(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> int:

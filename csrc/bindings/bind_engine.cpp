@@ -77,10 +77,11 @@ void bind_values(py::module_& m) {
       });
   py::class_<GenerationParams>(m, "GenerationParams", "A generation: how to draw tokens, when to stop, who goes first.")
       .def(py::init([](const ops::SamplingParams& sampling, std::optional<std::int32_t> max_tokens,
-                       const text::TextRules& text, bool ignore_eos, engine::WorkClass work) {
-             return GenerationParams{sampling, max_tokens, text, ignore_eos, work};
+                       const text::TextRules& text, bool ignore_eos, engine::WorkClass work,
+                       std::optional<bool> speculate) {
+             return GenerationParams{sampling, max_tokens, text, ignore_eos, work, speculate};
            }),
-           py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "work"_a);
+           py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "work"_a, "speculate"_a);
 }
 
 }  // namespace
@@ -132,6 +133,8 @@ void bind_engine(py::module_& m) {
              d["cached_tokens"] = s.cached_tokens;
              d["computed_tokens"] = s.computed_tokens;
              d["generated_tokens"] = s.generated_tokens;
+             d["drafted_tokens"] = s.drafted_tokens;
+             d["accepted_tokens"] = s.accepted_tokens;
              d["n_sequences"] = s.n_sequences;
              d["n_running"] = s.n_running;
              d["n_pending"] = s.n_pending;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -132,6 +133,8 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
                                                    std::to_string(runner_->n_ctx()) +
                                                    " tokens; nothing can be generated");
     }
+    const std::int32_t n_free = runner_->n_ctx() - sequence.n_tokens();
+    params.max_tokens = std::min(params.max_tokens.value_or(n_free), n_free);
     generation_id = next_id_++;
     sequence.generation =
         std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
@@ -243,11 +246,19 @@ bool Engine::step(Events& events) {
     ++stats_.steps;
   }
   if (!plan_.copies.empty()) runner_->copy_blocks(plan_.copies);
+  const auto began = std::chrono::steady_clock::now();
   const auto logits = runner_->forward(plan_.batch());
+  scheduler_.learn(plan_, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   commit_kv(events);
   draw_tokens(logits, events);
   commit_tokens(events);
   return true;
+}
+
+void Engine::commit(Sequence& sequence, std::int32_t n) {
+  const auto n_before = sequence.n_computed;
+  cache_.commit(sequence, n);
+  stats_.computed_tokens += static_cast<std::uint64_t>(sequence.n_computed - n_before);
 }
 
 void Engine::commit_kv(Events& events) {
@@ -259,11 +270,8 @@ void Engine::commit_kv(Events& events) {
       row.generation.reset();
       continue;
     }
-    const auto n_before = sequence.n_computed;
-    cache_.commit(sequence, row.n_tokens);
-    stats_.computed_tokens += static_cast<std::uint64_t>(sequence.n_computed - n_before);
+    commit(sequence, row.n_tokens);
     row.n_computed = sequence.n_computed;
-    row.n_free = runner_->n_ctx() - sequence.n_tokens();
   }
   announce_resident(events);
 }
@@ -276,16 +284,24 @@ void Engine::announce_resident(Events& events) {
   }
 }
 
+// A row draws its next token, and while that is the drafted one, whose logits are there already, the one after it.
 void Engine::draw_tokens(std::span<const std::span<const float>> logits, Events& events) {
-  std::size_t n_drawn = 0;
-  for (std::size_t want = 0, i = 0; i < plan_.rows.size(); ++i) {
-    PlannedRow& row = plan_.rows[i];
+  for (PlannedRow& row : plan_.rows) {
     if (!row.samples) continue;
-    const std::span<const float> row_logits = logits[want++];
+    const auto row_logits = logits.first(1 + row.drafted.size());
+    logits = logits.subspan(row_logits.size());
     if (!row.generation) continue;
-    const auto history = std::span(plan_.history).subspan(row.history_begin, row.n_history);
-    events.tokens.push_back(row.generation->draw(kernel_, row_logits, history, row.n_free, row.n_computed, scratch_));
-    row.event = n_drawn++;
+    row.first_event = events.tokens.size();
+    const auto history = std::span<const std::int32_t>(plan_.history).subspan(row.history_begin);
+    for (std::size_t i = 0;; ++i) {
+      const auto newest = history.first(row.n_history == 0 ? 0 : row.n_history + i);
+      events.tokens.push_back(row.generation->draw(kernel_, row_logits[i], newest, row.n_computed, scratch_));
+      const TokenEvent& event = events.tokens.back();
+      const bool right = i < row.drafted.size() && event.token == row.drafted[i];
+      if (!right || event.finish != FinishReason::none) break;
+    }
+    row.n_events = events.tokens.size() - row.first_event;
+    if (!row.drafted.empty()) row.generation->drafter()->learn(row.n_events - 1, row.drafted.size());
   }
 }
 
@@ -293,26 +309,36 @@ void Engine::commit_tokens(Events& events) {
   std::lock_guard lock(mutex_);
   std::size_t n_kept = 0;
   for (PlannedRow& row : plan_.rows) {
-    if (!row.generation) continue;
-    TokenEvent& event = events.tokens[row.event];
-    Sequence& sequence = *row.sequence;
-    if (row.generation->cancelled) {
-      ++stats_.dropped_results;
-      continue;
-    }
-    if (event.finish != FinishReason::error) {
-      sequence.tokens.push_back(event.token);
-      ++stats_.generated_tokens;
-    }
-    if (event.finish != FinishReason::none) {
-      stats_.prompt_tokens += static_cast<std::uint64_t>(event.usage.prompt_tokens);
-      stats_.cached_tokens += static_cast<std::uint64_t>(event.usage.cached_tokens);
-      end_generation(sequence);
-    }
-    if (row.event != n_kept) events.tokens[n_kept] = std::move(event);
-    ++n_kept;
+    if (row.generation) keep_drawn(row, events, n_kept);
+    if (!row.drafted.empty()) cache_.trim(*row.sequence);
   }
   events.tokens.resize(n_kept);
+}
+
+// Moves the row's events behind the first n_kept. Of its drafts, those that another token was drawn behind have KV now.
+void Engine::keep_drawn(PlannedRow& row, Events& events, std::size_t& n_kept) {
+  Sequence& sequence = *row.sequence;
+  if (row.generation->cancelled) {
+    stats_.dropped_results += row.n_events;
+    return;
+  }
+  const auto drawn = std::span(events.tokens).subspan(row.first_event, row.n_events);
+  for (const TokenEvent& event : drawn) {
+    if (event.finish == FinishReason::error) continue;
+    sequence.tokens.push_back(event.token);
+    ++stats_.generated_tokens;
+  }
+  stats_.drafted_tokens += row.drafted.size();
+  stats_.accepted_tokens += row.n_events - 1;
+  commit(sequence, static_cast<std::int32_t>(row.n_events) - 1);
+  const TokenEvent& last = drawn.back();
+  if (last.finish != FinishReason::none) {
+    stats_.prompt_tokens += static_cast<std::uint64_t>(last.usage.prompt_tokens);
+    stats_.cached_tokens += static_cast<std::uint64_t>(last.usage.cached_tokens);
+    end_generation(sequence);
+  }
+  if (row.first_event != n_kept) std::ranges::move(drawn, events.tokens.begin() + static_cast<std::ptrdiff_t>(n_kept));
+  n_kept += row.n_events;
 }
 
 void Engine::stop() {

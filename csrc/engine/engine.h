@@ -58,9 +58,11 @@ class Engine {
   SequenceId add(std::shared_ptr<Sequence> sequence);
   void end_generation(Sequence& sequence);
   void announce_resident(Events& events);
+  void commit(Sequence& sequence, std::int32_t n);
   void commit_kv(Events& events);
   void draw_tokens(std::span<const std::span<const float>> logits, Events& events);
   void commit_tokens(Events& events);
+  void keep_drawn(PlannedRow& row, Events& events, std::size_t& n_kept);
 
   std::unique_ptr<model::Runner> runner_;
   Vocabulary vocabulary_;

@@ -8,6 +8,16 @@
 #include "base/quoted.h"
 
 namespace kvtape::engine {
+namespace {
+
+// A generation's first tokens are not drafted: many answers are but a word, and would pay for the index of their prompt.
+constexpr std::int32_t kTokensBeforeDrafts = 2;
+
+bool speculates(const GenerationParams& params) {
+  return params.sampling.allowed_tokens.empty() && params.speculate.value_or(params.sampling.temperature == 0.0f);
+}
+
+}  // namespace
 
 Generation::Generation(GenerationId id, GenerationParams params, const Vocabulary& vocabulary, std::int32_t n_prompt)
     : id_(id),
@@ -15,7 +25,8 @@ Generation::Generation(GenerationId id, GenerationParams params, const Vocabular
       eos_(vocabulary.eos),
       vocab_size_(vocabulary.bytes->size()),
       assembler_(vocabulary.bytes, params_.text),
-      usage_{.prompt_tokens = n_prompt} {
+      usage_{.prompt_tokens = n_prompt},
+      drafter_(speculates(params_) ? std::make_unique<Drafter>() : nullptr) {
   if (params_.text.reasoning && params_.text.reasoning->budget) prepare_close();
 }
 
@@ -58,8 +69,15 @@ std::span<const std::int32_t> Generation::forced_id() const noexcept {
 
 bool Generation::is_eos(std::int32_t token) const noexcept { return std::ranges::find(eos_, token) != eos_.end(); }
 
+std::span<const std::int32_t> Generation::draft(std::span<const std::int32_t> tokens) {
+  const std::int32_t n_drawn = usage_.completion_tokens,
+                     n = params_.max_tokens.value_or(kMaxDraft + n_drawn + 1) - n_drawn - 1;
+  if (!drafter_ || n_drawn < kTokensBeforeDrafts || n <= 0 || !forced_id().empty()) return {};
+  return drafter_->draft(tokens, n);
+}
+
 TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const float> logits,
-                            std::span<const std::int32_t> history, std::int32_t n_free, std::int32_t n_computed,
+                            std::span<const std::int32_t> history, std::int32_t n_computed,
                             ops::SamplingScratch& scratch) {
   const bool first = usage_.completion_tokens == 0;
   if (first) usage_.cached_tokens = usage_.prompt_tokens - std::min(n_computed, usage_.prompt_tokens);
@@ -102,7 +120,7 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
     stopped = piece.stopped;
     if (stopped)
       event.finish = FinishReason::stop;
-    else if (usage_.completion_tokens == params_.max_tokens || n_free <= 1)
+    else if (usage_.completion_tokens == params_.max_tokens)
       event.finish = FinishReason::length;
   }
   if (event.finish != FinishReason::none && !stopped) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/prompt_lookup.h"
 #include "engine/types.h"
 #include "ops/sampling.h"
 #include "text/text_assembler.h"
@@ -17,10 +18,11 @@ namespace kvtape::engine {
 
 struct GenerationParams {
   ops::SamplingParams sampling;
-  std::optional<std::int32_t> max_tokens;  // none: until the context is full
+  std::optional<std::int32_t> max_tokens;  // none: no limit of its own
   text::TextRules text;
   bool ignore_eos = false;
   WorkClass work = WorkClass::interactive;
+  std::optional<bool> speculate = {};  // whether tokens may be drafted; none: where it pays, which is greedy decoding
 };
 
 struct Vocabulary {
@@ -46,12 +48,15 @@ class Generation {
   // Whether the next token is drawn inside the reasoning.
   [[nodiscard]] bool inside_reasoning() const noexcept { return assembler_.inside_reasoning(); }
 
+  // Tokens that may come next, none of them worth more than a try: tokens are the sequence's.
+  [[nodiscard]] std::span<const std::int32_t> draft(std::span<const std::int32_t> tokens);
+  [[nodiscard]] Drafter* drafter() const noexcept { return drafter_.get(); }  // null: it does not speculate
+
   // The event of the next token, drawn from logits: [vocab_size], or those of wanted_ids().
-  //   history: the newest history_len() tokens, or all; n_free: tokens the context could hold before this one
+  //   history: at least the newest history_len() tokens, or all
   //   n_computed: prompt tokens computed for this generation so far
   TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits,
-                  std::span<const std::int32_t> history, std::int32_t n_free, std::int32_t n_computed,
-                  ops::SamplingScratch& scratch);
+                  std::span<const std::int32_t> history, std::int32_t n_computed, ops::SamplingScratch& scratch);
 
   bool cancelled = false;
 
@@ -68,6 +73,7 @@ class Generation {
   ops::SamplingParams forced_;  // how a forced token is drawn
   std::size_t n_forced_ = 0;    // tokens of close_ids so far
   Usage usage_;
+  std::unique_ptr<Drafter> drafter_;
 };
 
 }  // namespace kvtape::engine

@@ -17,6 +17,8 @@ bool loses_before(const Sequence& a, const Sequence& b) {
   return std::tuple(a.work_class(), a.arrival) > std::tuple(b.work_class(), b.arrival);
 }
 
+}  // namespace
+
 // Tokens each kind of work may still put into the step.
 class Budget {
  public:
@@ -53,8 +55,6 @@ class Budget {
   std::int32_t step_ = kStepTokens, interactive_prompts_ = kStepTokens, others_ = kStepTokens, ingest_ = kStepTokens;
 };
 
-}  // namespace
-
 void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats) {
   plan.rows.clear();
   plan.tokens.clear();
@@ -88,8 +88,54 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
     budget.take(*sequence, n);
     add_row(sequence, n, plan);
   }
+  add_drafts(plan, budget);
   lay_out(plan);
   ready_.clear();
+}
+
+// Drafts grow token by token, everybody's in turn, while the product of the speeds of all sequences in the step grows: a
+// sequence's speed is what it expects to draw over the time that the step takes. One more token, which is drawn with chance
+// p, raises what its sequence expects from e to e + p, and lengthens the step by a share s for each of the n sequences in
+// it: it pays where p / e > n * s. So the more sequences decode together, the better a draft must be; beside others there
+// are few, of the step's best class alone, and they take neither budget nor blocks that anybody else could use.
+void Scheduler::add_drafts(Plan& plan, Budget& budget) {
+  if (plan.rows.empty()) return;
+  const WorkClass best = plan.rows.front().sequence->work_class();
+  std::int32_t n_tokens = 0, n_left = plan.rows.size() == 1 ? kMaxDraft : kDraftsBesideOthers;
+  drafts_.clear();
+  for (auto& row : plan.rows) {
+    n_tokens += row.n_tokens;
+    if (!row.samples || row.n_tokens != 1 || row.sequence->work_class() != best) continue;
+    const auto tokens = row.generation->draft(row.sequence->tokens);
+    if (tokens.empty()) continue;
+    const double chance = row.generation->drafter()->chance();
+    drafts_.push_back({&row, tokens, chance, chance, 1.0});
+  }
+  const auto n_rows = static_cast<double>(plan.rows.size());
+  const auto try_grow = [&](Draft& draft) {
+    const std::size_t n = draft.row->drafted.size();
+    Sequence& sequence = *draft.row->sequence;
+    if (n == draft.tokens.size() || n_left == 0 || budget.room(sequence) < 1) return false;
+    if (draft.chance_of_all <= draft.expected * n_rows * cost_.share(n_tokens)) return false;
+    if (!cache_.try_extend(sequence, sequence.n_cached + 1 + static_cast<std::int32_t>(n))) return false;
+    draft.row->drafted = draft.tokens.first(n + 1);
+    draft.expected += draft.chance_of_all;
+    draft.chance_of_all *= draft.chance;
+    budget.take(sequence, 1);
+    ++n_tokens;
+    --n_left;
+    return true;
+  };
+  while (!drafts_.empty()) std::erase_if(drafts_, [&](Draft& draft) { return !try_grow(draft); });
+}
+
+void Scheduler::learn(const Plan& plan, double seconds) {
+  std::int32_t n_tokens = 0;
+  for (const auto& row : plan.rows) {
+    if (!row.samples || row.n_tokens != 1) return;  // prompts cost less a token
+    n_tokens += 1 + static_cast<std::int32_t>(row.drafted.size());
+  }
+  cost_.observe(n_tokens, seconds);
 }
 
 bool Scheduler::try_prepare(Sequence& sequence, std::int32_t n, std::span<const std::shared_ptr<Sequence>> sequences,
@@ -118,15 +164,10 @@ void Scheduler::add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t 
                  .samples = sequence->generation && n == sequence->n_wanted(),
                  .n_tokens = n,
                  .epoch = sequence->epoch,
-                 .history_begin = plan.history.size(),
+                 .history_begin = 0,
                  .n_history = 0,
                  .rank = plan.rows.size()};
-  if (row.samples) {
-    row.generation = sequence->generation;
-    row.n_history = std::min(row.generation->history_len(), sequence->tokens.size());
-    const auto newest = std::span(sequence->tokens).last(row.n_history);
-    plan.history.insert(plan.history.end(), newest.begin(), newest.end());
-  }
+  if (row.samples) row.generation = sequence->generation;
   plan.rows.push_back(std::move(row));
 }
 
@@ -136,20 +177,30 @@ void Scheduler::lay_out(Plan& plan) const {
   std::size_t n_entries = 0;
   for (const auto& row : plan.rows) n_entries += row.sequence->blocks.size();
   plan.block_tables.reserve(n_entries);  // spans point into it
-  for (const auto& row : plan.rows) {
+  for (auto& row : plan.rows) {
     const Sequence& sequence = *row.sequence;
     const std::size_t begin = plan.block_tables.size();
     plan.block_tables.insert(plan.block_tables.end(), sequence.blocks.begin(), sequence.blocks.end());
     plan.spans.push_back({.first = static_cast<std::int32_t>(plan.tokens.size()),
-                          .n_tokens = row.n_tokens,
+                          .n_tokens = row.n_tokens + static_cast<std::int32_t>(row.drafted.size()),
                           .position = sequence.n_cached,
                           .blocks = std::span(plan.block_tables).subspan(begin),
                           .group = static_cast<std::int32_t>(plan.spans.size()),
                           .shared_len = 0});
     const auto tokens = sequence.tokens.begin() + sequence.n_cached;
     plan.tokens.insert(plan.tokens.end(), tokens, tokens + row.n_tokens);
-    if (row.samples)
-      plan.wants.push_back({static_cast<std::int32_t>(plan.tokens.size()) - 1, row.generation->wanted_ids()});
+    if (!row.samples) continue;
+    const auto last = static_cast<std::int32_t>(plan.tokens.size()) - 1;
+    plan.tokens.insert(plan.tokens.end(), row.drafted.begin(), row.drafted.end());
+    for (auto token = last; token < static_cast<std::int32_t>(plan.tokens.size()); ++token) {
+      plan.wants.push_back({token, row.generation->wanted_ids()});
+    }
+    row.history_begin = plan.history.size();
+    row.n_history = std::min(row.generation->history_len(), sequence.tokens.size());
+    if (row.n_history == 0) continue;
+    const auto newest = std::span(sequence.tokens).last(row.n_history);
+    plan.history.insert(plan.history.end(), newest.begin(), newest.end());
+    plan.history.insert(plan.history.end(), row.drafted.begin(), row.drafted.end());
   }
   for (std::size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
     auto shared = plan.spans[begin].blocks;

@@ -1,6 +1,6 @@
 #pragma once
 // Who runs in this step: classes in order; within a class decodes before prompts, and then who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
-// younger ones of its own class; it never takes from its betters, so the best always runs.
+// younger ones of its own class; it never takes from its betters, so the best always runs. Drafts of what may come next take what is left of a step.
 
 #include <cstdint>
 #include <memory>
@@ -9,6 +9,7 @@
 
 #include "engine/generation.h"
 #include "engine/sequence.h"
+#include "engine/step_cost.h"
 #include "engine/types.h"
 #include "model/runner.h"
 
@@ -18,6 +19,7 @@ namespace kvtape::engine {
 inline constexpr std::int32_t kStepTokens = 256;
 inline constexpr std::int32_t kPromptBesideDecode = 64;      // of interactive prompts, while an interactive decode runs
 inline constexpr std::int32_t kOthersBesideInteractive = 8;  // of all other classes, while an interactive one has work
+inline constexpr std::int32_t kDraftsBesideOthers = 8;       // of all sequences, in a step of more than one
 
 struct PlannedRow {
   std::shared_ptr<Sequence> sequence;
@@ -26,10 +28,11 @@ struct PlannedRow {
   bool samples;    // whether it stood in Plan::wants
   std::int32_t n_tokens;
   std::uint32_t epoch;
-  std::size_t history_begin, n_history;     // in Plan::history: the tokens its penalties look at
-  std::size_t rank;                         // who was planned first
-  std::int32_t n_free = 0, n_computed = 0;  // of the sequence, when the row's KV was committed
-  std::size_t event = 0;                    // index into Events::tokens
+  std::size_t history_begin, n_history;        // in Plan::history: the tokens its penalties look at
+  std::size_t rank;                            // who was planned first
+  std::span<const std::int32_t> drafted = {};  // tokens behind its own, sampled as well; the generation's memory
+  std::int32_t n_computed = 0;                 // of the sequence, when the row's KV was committed
+  std::size_t first_event = 0, n_events = 0;   // in Events::tokens
 };
 
 // What one step does; its own copies, so that the sequences may change while it runs.
@@ -37,13 +40,15 @@ struct Plan {
   std::vector<PlannedRow> rows;
   std::vector<model::RowSpan> spans;       // [n_rows]
   std::vector<std::int32_t> tokens;        // [n_tokens]
-  std::vector<model::Want> wants;          // [rows with a generation]
+  std::vector<model::Want> wants;          // [tokens of rows that sample, drafted ones included]
   std::vector<std::int32_t> block_tables;  // all rows' in turn
   std::vector<std::int32_t> history;       // the same
   std::vector<model::BlockPair> copies;
 
   [[nodiscard]] model::Batch batch() const noexcept { return {tokens, spans, wants}; }
 };
+
+class Budget;
 
 class Scheduler {
  public:
@@ -52,13 +57,26 @@ class Scheduler {
   // Fills `plan` (its memory is reused); empty rows: nothing can run.
   void make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
 
+  // How long the plan's step took.
+  void learn(const Plan& plan, double seconds);
+
  private:
   [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n,
                                  std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
   static void add_row(const std::shared_ptr<Sequence>& sequence, std::int32_t n, Plan& plan);
+  void add_drafts(Plan& plan, Budget& budget);
   void lay_out(Plan& plan) const;
 
+  struct Draft {
+    PlannedRow* row;
+    std::span<const std::int32_t> tokens;
+    double chance, chance_of_all;  // that a token is drawn if all before it are; that the next one is
+    double expected;               // tokens that the row draws
+  };
+
   SequenceCache& cache_;
+  StepCost cost_;
+  std::vector<Draft> drafts_;
   std::vector<std::shared_ptr<Sequence>> ready_;
 };
 

@@ -71,6 +71,17 @@ bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<
   return true;
 }
 
+bool SequenceCache::try_extend(Sequence& sequence, std::int32_t n) {
+  if (n < static_cast<std::int32_t>(sequence.blocks.size()) * block_size_) return true;
+  const auto block = pool_.try_allocate();
+  if (block) sequence.blocks.push_back(*block);
+  return block.has_value();
+}
+
+void SequenceCache::trim(Sequence& sequence) {
+  release_from(sequence, static_cast<std::size_t>(n_blocks_for(sequence.n_cached)));
+}
+
 void SequenceCache::commit(Sequence& sequence, std::int32_t n) {
   sequence.n_cached += n;
   if (sequence.n_cached > sequence.n_reached) {
@@ -114,7 +125,7 @@ void SequenceCache::truncate(Sequence& sequence, std::int32_t n_tokens) {
   sequence.n_cached = std::min(sequence.n_cached, n_tokens);
   sequence.n_reached = std::min(sequence.n_reached, n_tokens);
   sequence.n_frozen = std::min(sequence.n_frozen, n_tokens);
-  release_from(sequence, static_cast<std::size_t>(n_blocks_for(sequence.n_cached)));
+  trim(sequence);
   // A block cut in two is no longer the one in the index.
   sequence.nodes.resize(std::min(sequence.nodes.size(), static_cast<std::size_t>(sequence.n_cached / block_size_)));
 }

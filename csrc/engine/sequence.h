@@ -59,6 +59,12 @@ class SequenceCache {
   // False where the pool ran dry; nothing was taken.
   [[nodiscard]] bool try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies);
 
+  // Room for one token more than the first n, from blocks that nobody holds or remembers. False where there are none.
+  [[nodiscard]] bool try_extend(Sequence& sequence, std::int32_t n);
+
+  // Gives back blocks without KV: of drafts that were not taken.
+  void trim(Sequence& sequence);
+
   // Tokens up to n_cached + n have KV now: publishes full blocks, adopts the index's own where it has them.
   void commit(Sequence& sequence, std::int32_t n);
 

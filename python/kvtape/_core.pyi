@@ -362,7 +362,14 @@ class GenerationParams:
     """A generation: how to draw tokens, when to stop, who goes first."""
 
     def __init__(
-        self, *, sampling: SamplingParams, max_tokens: int | None, text: TextRules, ignore_eos: bool, work: WorkClass
+        self,
+        *,
+        sampling: SamplingParams,
+        max_tokens: int | None,
+        text: TextRules,
+        ignore_eos: bool,
+        work: WorkClass,
+        speculate: bool | None,
     ) -> None: ...
 
 class Engine:

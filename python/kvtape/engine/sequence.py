@@ -33,6 +33,7 @@ def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer)
         text=_native_rules(params, tokenizer),
         ignore_eos=params.ignore_eos,
         work=_WORK[work],
+        speculate=params.speculate,
     )
 
 

@@ -25,6 +25,8 @@ class EngineStats:
     prefix_cached_tokens: int  # of these, the ones nobody had to compute: held already, or found by their prefix
     computed_tokens: int
     generated_tokens: int
+    drafted_tokens: int  # that were computed ahead, guessed from what the text repeats
+    accepted_tokens: int  # of these, the ones that were drawn: each saved a step
     dropped_results: int  # for generations that were gone when the step ended
     n_sequences: int  # open
     running: int  # generations
@@ -60,6 +62,8 @@ def read_stats(core: EngineCore) -> EngineStats:
         prefix_cached_tokens=counted["cached_tokens"],
         computed_tokens=counted["computed_tokens"],
         generated_tokens=counted["generated_tokens"],
+        drafted_tokens=counted["drafted_tokens"],
+        accepted_tokens=counted["accepted_tokens"],
         dropped_results=counted["dropped_results"],
         n_sequences=counted["n_sequences"],
         running=counted["n_running"],

@@ -160,6 +160,7 @@ class SamplingParams:
     shown_tokens: tuple[int, ...] = ()  # control tokens whose texts are part of the text, `[TOOL_CALLS]` and the like
     reasoning: ReasoningSpan | None = None  # where the reply may reason; None: it is all answer
     ignore_eos: bool = False
+    speculate: bool | None = None  # guess what repeats and compute it ahead, same answer; None: where greedy
     logprobs: bool = False
     top_logprobs: int = 0
 

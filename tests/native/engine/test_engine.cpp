@@ -93,7 +93,7 @@ Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const 
   Tokens drawn;
   std::vector<float> logits(test::kVocab);
   while (drawn.size() < max_tokens && tokens.size() < n_ctx) {
-    test::fill_logits(test::chain(tokens), logits);
+    test::fill_logits(test::chain(tokens), tokens.back(), logits);
     for (std::int32_t id = 0; id < test::kVocab && !allowed.empty(); ++id) {
       if (!std::ranges::binary_search(allowed, id)) logits[static_cast<std::size_t>(id)] = -1e9f;
     }
@@ -122,6 +122,8 @@ class Program {
  public:
   Program(std::uint64_t seed, std::int32_t n_blocks) : random_(seed), n_blocks_(n_blocks), driver_(n_blocks, kCtx) {}
 
+  std::uint64_t n_accepted = 0;
+
   void run(int n_operations) {
     for (int i = 0; i < n_operations; ++i) operate();
     Engine& engine = *driver_.engine;
@@ -131,6 +133,8 @@ class Program {
     engine.check_integrity();
     const auto stats = engine.stats();
     CHECK(stats.n_sequences == 0 && stats.n_running == 0);
+    CHECK(stats.accepted_tokens <= stats.drafted_tokens);
+    n_accepted += stats.accepted_tokens;
     CHECK(stats.n_blocks_free + stats.n_blocks_indexed == n_blocks_, "%d free, %d indexed of %d", stats.n_blocks_free,
           stats.n_blocks_indexed, n_blocks_);
   }
@@ -216,7 +220,7 @@ class Program {
     for (std::size_t i = 0; i < held_.size(); ++i) {
       const auto& held = held_[i];
       if (held.tokens.empty() || held.tokens.size() >= kCtx || below(2) == 0) continue;
-      const std::size_t max_tokens = 1 + below(7);
+      const std::size_t max_tokens = 1 + below(below(3) == 0 ? 30 : 7);  // long enough for drafts, some of them
       const Tokens allowed = any_choice();
       const auto generation = params(static_cast<std::int32_t>(max_tokens), any_work(), allowed);
       running.push_back({i, engine.generate(held.id, generation), max_tokens, allowed, below(4) == 0});
@@ -364,11 +368,15 @@ void test_refusals() {
 
 int main(int argc, char** argv) {
   const int n_programs = argc > 1 ? std::atoi(argv[1]) : 1000;
+  std::uint64_t n_accepted = 0;
   for (int i = 0; i < n_programs; ++i) {
     // A pool that holds everything, one that holds a few sequences, and the least there can be.
     const std::int32_t n_blocks = i % 3 == 0 ? 128 : i % 3 == 1 ? 24 : 13;
-    Program(static_cast<std::uint64_t>(i), n_blocks).run(40);
+    Program program(static_cast<std::uint64_t>(i), n_blocks);
+    program.run(40);
+    n_accepted += program.n_accepted;
   }
+  CHECK(n_accepted > 0);
   test_cancels(1000);
   test_generating_again_right_after_a_cancel(2000);
   test_usage_counts_what_was_computed();

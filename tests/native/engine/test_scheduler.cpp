@@ -2,8 +2,10 @@
 
 #include "engine/scheduler.h"
 
+#include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "check.h"
@@ -37,17 +39,37 @@ class Bench {
     return sequence;
   }
 
-  // A generation that has one token left to compute: a decode.
-  Pointer add_decode(std::int32_t n_tokens, WorkClass work) {
+  // A generation that has one token left to compute: a decode. Its text repeats itself.
+  Pointer add_decode(std::int32_t n_tokens, WorkClass work, std::optional<std::int32_t> max_tokens = {}) {
     const Pointer sequence = add(n_tokens - 1, work);
     sequence->generation = nullptr;
     compute(*sequence, n_tokens - 1);
     sequence->tokens.push_back(2);
     engine::GenerationParams params;
     params.work = work;
+    params.max_tokens = max_tokens;
     sequence->generation =
         std::make_shared<engine::Generation>(sequence->id, params, test::chain_vocabulary(), n_tokens);
     return sequence;
+  }
+
+  // Two tokens drawn, after which it may be drafted for; and drafts that were right so far.
+  Pointer add_drafting(std::int32_t n_tokens, WorkClass work, std::optional<std::int32_t> max_tokens = {}) {
+    const Pointer sequence = add_decode(n_tokens, work, max_tokens);
+    sequence->tokens.back() = sequence->tokens.front();
+    std::vector<float> logits(test::kVocab);
+    ops::SamplingScratch scratch;
+    for (int i = 0; i < 2; ++i) (void)sequence->generation->draw(ops::table(), logits, {}, 0, scratch);
+    (void)sequence->generation->draft(sequence->tokens);
+    sequence->generation->drafter()->learn(20, 20);
+    return sequence;
+  }
+
+  std::int32_t drafted(const Pointer& sequence) {
+    for (const auto& row : plan_.rows) {
+      if (row.sequence == sequence) return static_cast<std::int32_t>(row.drafted.size());
+    }
+    return 0;
   }
 
   void compute(Sequence& sequence, std::int32_t n) {
@@ -178,6 +200,72 @@ void test_nobody_takes_from_his_betters() {
   CHECK(!holder->blocks.empty() && bench.stats.preemptions == 0);
 }
 
+void test_drafts_stand_behind_their_row() {
+  Bench bench(1000);
+  const auto sequence = bench.add_drafting(9, WorkClass::interactive);
+  const Plan& plan = bench.plan();
+  const std::int32_t n = bench.drafted(sequence);
+  CHECK(n >= 2 && n <= engine::kMaxDraft, "%d", n);
+  CHECK(bench.planned(sequence) == 1 && plan.spans[0].n_tokens == 1 + n && plan.spans[0].position == 8);
+  CHECK(plan.wants.size() == plan.tokens.size() && plan.tokens.size() == static_cast<std::size_t>(1 + n));
+  for (std::size_t i = 0; i < plan.tokens.size(); ++i) {
+    CHECK(plan.tokens[i] == sequence->tokens[0] && plan.wants[i].token == static_cast<std::int32_t>(i));
+  }
+  CHECK(plan.spans[0].blocks.size() * test::kBlock >= static_cast<std::size_t>(9 + n));
+  bench.cache.commit(*sequence, 1);
+  bench.cache.trim(*sequence);
+  CHECK(sequence->blocks.size() == 3);
+}
+
+void test_no_draft_beyond_the_last_token() {
+  for (const std::int32_t max_tokens : {3, 4, 5}) {  // two are drawn
+    Bench bench(1000);
+    const auto sequence = bench.add_drafting(9, WorkClass::interactive, max_tokens);
+    bench.plan();
+    CHECK(bench.drafted(sequence) == max_tokens - 3);
+  }
+}
+
+void test_drafts_take_only_free_blocks() {
+  Bench bench(4);
+  const auto published = bench.add(5, WorkClass::interactive);
+  bench.compute(*published, 4);  // one block, which the index remembers
+  bench.cache.drop(*published);
+  const auto sequence = bench.add_drafting(9, WorkClass::interactive);  // two blocks, and one for the ninth token
+  bench.plan();
+  CHECK(bench.planned(sequence) == 1 && bench.drafted(sequence) == 3 && bench.cache.index().n_nodes() == 3);
+  CHECK(sequence->blocks.size() == 3 && bench.cache.pool().n_free() == 0);
+}
+
+void test_drafts_beside_others() {
+  Bench bench(1000);
+  std::vector<Pointer> drafting;
+  for (int i = 0; i < 3; ++i) drafting.push_back(bench.add_drafting(9, WorkClass::flash));
+  const auto background = bench.add_drafting(9, WorkClass::background);
+  bench.plan();
+  std::int32_t n_drafted = 0;
+  for (const auto& sequence : drafting) n_drafted += bench.drafted(sequence);
+  CHECK(n_drafted > 0 && n_drafted <= engine::kDraftsBesideOthers && bench.drafted(background) == 0);
+  const auto [fewest, most] =
+      std::ranges::minmax(drafting, {}, [&](const Pointer& sequence) { return bench.drafted(sequence); });
+  CHECK(bench.drafted(most) - bench.drafted(fewest) <= 1);
+  const auto interactive = bench.add_decode(9, WorkClass::interactive);
+  bench.plan();
+  for (const auto& sequence : drafting) CHECK(bench.planned(sequence) == 1 && bench.drafted(sequence) == 0);
+}
+
+// Where a token more costs as much as a step, no draft pays.
+void test_drafts_that_do_not_pay() {
+  Bench bench(1000);
+  const auto sequence = bench.add_drafting(9, WorkClass::interactive);
+  for (int i = 0; i < 100; ++i) {
+    const Plan& plan = bench.plan();
+    bench.scheduler.learn(plan, 1e-3 * static_cast<double>(plan.tokens.size()));
+  }
+  bench.plan();
+  CHECK(bench.drafted(sequence) <= 1, "%d", bench.drafted(sequence));
+}
+
 }  // namespace
 
 int main() {
@@ -188,5 +276,10 @@ int main() {
   test_one_that_waits_to_be_resident_is_built_again();
   test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes();
   test_nobody_takes_from_his_betters();
+  test_drafts_stand_behind_their_row();
+  test_no_draft_beyond_the_last_token();
+  test_drafts_take_only_free_blocks();
+  test_drafts_beside_others();
+  test_drafts_that_do_not_pay();
   return test::failures();
 }

@@ -39,6 +39,8 @@ def read_health(runtime: Runtime) -> Health:
         kv_pages_free=stats.kv_blocks_free,
         prompt_tokens=stats.prompt_tokens,
         generated_tokens=stats.generated_tokens,
+        spec_decode_draft_tokens=stats.drafted_tokens,
+        spec_decode_accepted_tokens=stats.accepted_tokens,
         prefix_cached_tokens=max(stats.prefix_cached_tokens - totals.cached_tokens, 0),
         sessions=len(runtime.sessions),
         session_turns=totals.turns,

@@ -12,7 +12,7 @@ import pytest
 from kvtape import AsyncEngine, Engine
 from kvtape.engine import Sequence
 from kvtape.engine.core import KV_TYPES
-from kvtape.types import TokenEvent, WorkClass
+from kvtape.types import ReasoningSpan, TokenEvent, WorkClass
 
 N_CTX = 320
 ARCHITECTURES = ("llama", "gemma3")  # the second with a window of 40 in one of two layers
@@ -34,7 +34,7 @@ def random_prompt(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(parts).astype(np.int32)
 
 
-def random_options(rng: np.random.Generator) -> dict[str, Any]:
+def random_options(engine: Engine, rng: np.random.Generator) -> dict[str, Any]:
     """Sampling parameters of every kind."""
     options: dict[str, Any] = {"max_tokens": int(rng.integers(1, 60)), "ignore_eos": bool(rng.random() < 0.7)}
     if rng.random() < 0.5:
@@ -53,6 +53,10 @@ def random_options(rng: np.random.Generator) -> dict[str, Any]:
         options |= {"logprobs": True, "top_logprobs": int(rng.choice([0, 3]))}
     if rng.random() < 0.4:
         options["stop"] = (*map(chr, rng.integers(97, 123, 2)), " the", "aa")
+    if rng.random() < 0.3:
+        budget = None if rng.random() < 0.3 else int(rng.integers(20))
+        close_ids = tuple(engine.model.tokenizer.encode("so b"))
+        options["reasoning"] = ReasoningSpan(open="a", close="b", opened=True, budget=budget, close_ids=close_ids)
     return options
 
 
@@ -85,7 +89,7 @@ def engine(request: pytest.FixtureRequest, make_tiny_model: Callable[..., Path])
 def test_any_prompt_and_parameters(engine: Engine, rng: np.random.Generator) -> None:
     before = engine.stats()
     for _ in range(120):
-        ids, options = random_prompt(rng), random_options(rng)
+        ids, options = random_prompt(rng), random_options(engine, rng)
         run(engine, ids, options, speculate=False)  # now both find the same in the prefix index
         assert run(engine, ids, options, speculate=True) == run(engine, ids, options, speculate=False)
     engine.core.native.check_integrity()
@@ -133,14 +137,14 @@ def test_batches_and_forks(engine: Engine, rng: np.random.Generator) -> None:
         for _ in range(6):
             sequence = base.fork()
             sequence.append(random_prompt(rng)[:40])
-            options = random_options(rng)
+            options = random_options(engine, rng)
             alone, _, _ = run(engine, sequence.token_ids(), options, speculate=False)
             work = rng.choice(list(WorkClass))
             jobs.append((alone, sequence, sequence.generate(**options, work=work, speculate=rng.random() < 0.8)))
         for alone, _, generation in jobs:
             assert without_cached(list(generation)) == without_cached(alone)
         for _, sequence, _ in jobs:  # and they go on from what they hold
-            ids, options = sequence.token_ids(), random_options(rng)
+            ids, options = sequence.token_ids(), random_options(engine, rng)
             wanted, _, _ = run(engine, ids, options, speculate=False)
             assert without_cached(list(sequence.generate(**options))) == without_cached(wanted)
     engine.core.native.check_integrity()
@@ -173,7 +177,7 @@ def test_scarce_blocks(make_tiny_model: Callable[..., Path], rng: np.random.Gene
         for _ in range(25):
             jobs = []
             for _ in range(5):
-                ids, options = np.tile(random_prompt(rng), 4)[:250], random_options(rng)
+                ids, options = np.tile(random_prompt(rng), 4)[:250], random_options(ample, rng)
                 work = rng.choice(list(WorkClass))
                 jobs.append((ids, options, started(small, ids, options, work=work, speculate=True)))
             left = jobs.pop()[2]

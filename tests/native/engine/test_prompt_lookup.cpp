@@ -40,7 +40,7 @@ void test_finds_what_a_plain_search_finds() {
       PromptLookup lookup;
       Tokens tokens;
       while (tokens.size() < 600) {
-        const std::size_t n_more = 1 + random() % (random() % 4 == 0 ? 70 : 2);
+        const std::size_t n_most = random() % 4 == 0 ? 70 : 2, n_more = 1 + random() % n_most;
         const bool copy = tokens.size() > 8 && random() % 2 == 0;
         const std::size_t from = copy ? random() % tokens.size() : 0;
         for (std::size_t i = 0; i < n_more; ++i) {

@@ -53,6 +53,7 @@ class ToolCallArguments:
 
     index: int
     text: str
+    broken: bool = False  # no JSON object begins with the arguments so far
 
 
 @dataclass(slots=True)

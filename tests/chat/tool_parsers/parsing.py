@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -36,8 +37,12 @@ def merged(events: Iterable[Event]) -> list[Event]:
         last = joined[-1] if joined else None
         if isinstance(event, ContentDelta) and isinstance(last, ContentDelta):
             joined[-1] = ContentDelta(last.text + event.text)
-        elif isinstance(event, ToolCallArguments) and isinstance(last, ToolCallArguments) and last.index == event.index:
-            joined[-1] = ToolCallArguments(last.index, last.text + event.text)
+        elif (
+            isinstance(event, ToolCallArguments)
+            and isinstance(last, ToolCallArguments)
+            and (last.index, last.broken) == (event.index, event.broken)
+        ):
+            joined[-1] = replace(last, text=last.text + event.text)
         else:
             joined.append(event)
     return joined

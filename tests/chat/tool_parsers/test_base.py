@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvtape.chat.tool_parsers import make_tool_parser
 from kvtape.chat.tool_parsers.base import MAX_BLANKS, MAX_HELD
-from kvtape.types import ContentDelta, ToolCallEnd, ToolCallStart, gather
+from kvtape.types import ContentDelta, ToolCallArguments, ToolCallEnd, ToolCallStart, gather
 from tests.chat.tool_parsers.parsing import (
     ARGUMENTS,
     CALLS,
@@ -176,6 +176,24 @@ def test_arguments_that_are_no_json_are_passed_on_and_never_complete(text, argum
     reply = parse("hermes", text)
     (call,) = reply.tool_calls
     assert (call.arguments, call.complete, reply.content) == (arguments, False, content)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sound", "broken"),
+    [
+        ('{"a": "say "hi""}}\n', '{"a": "say "', 'hi""}}\n'),
+        ('{"a": [1,, 2]}}', '{"a": [1,', ", 2]}}"),
+        (r'"{\"a\": \x"}', '{"a": ', r'\x"}'),
+    ],
+)
+def test_it_is_said_where_arguments_stop_to_be_json(arguments, sound, broken):
+    events = events_of("hermes", f'<tool_call>{{"name": "f", "arguments": {arguments}</tool_call>')
+    assert events == events_of("hermes", f'<tool_call>{{"name": "f", "arguments": {arguments}</tool_call>', None)
+    assert events == [
+        ToolCallStart(0, "f"),
+        ToolCallArguments(0, sound),
+        ToolCallArguments(0, broken, broken=True),
+    ]
 
 
 def test_a_call_behind_a_broken_one_is_read():

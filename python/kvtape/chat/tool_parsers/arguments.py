@@ -32,6 +32,11 @@ class ArgumentReader(Protocol):
         """Whether text without quotes, backslashes and control characters is passed on as it stands."""
         ...
 
+    @property
+    def held(self) -> str:
+        """What has been read and not been passed on, at its end or where it stopped."""
+        ...
+
     def read(self, text: str, start: int) -> tuple[str, int]:
         """Read on from `start`; return what that adds to the arguments, and where it stopped.
 
@@ -47,6 +52,11 @@ class PlainArguments(JsonScanner):
     """
 
     __slots__ = ()
+
+    @property
+    def held(self) -> str:
+        """Nothing: each character is passed on as it is read."""
+        return ""
 
     def read(self, text: str, start: int) -> tuple[str, int]:
         """Read on from `start`; return the text to pass on, and where it stopped."""
@@ -67,26 +77,26 @@ class EncodedArguments:
 
     def __init__(self) -> None:
         self._inner = PlainArguments()
-        self._escape = ""  # what has been read of one
+        self.held = ""  # what has been read of an escape
         self.done = False
 
     @property
     def in_string(self) -> bool:
         """Whether plain text is passed on as it stands."""
-        return not self._escape and self._inner.in_string
+        return not self.held and self._inner.in_string
 
     def read(self, text: str, start: int) -> tuple[str, int]:
         """Read on from `start`; return the text to pass on, and where it stopped."""
         pieces: list[str] = []
         at = start
         while at < len(text) and not self.done:
-            if not self._escape and text[at] == '"':
+            if not self.held and text[at] == '"':
                 if not self._inner.done:
                     break
                 self.done = True
                 at += 1
-            elif self._escape or text[at] == "\\":
-                escape = self._escape + text[at]
+            elif self.held or text[at] == "\\":
+                escape = self.held + text[at]
                 if _whole_escape(escape):
                     piece, n_read = self._unwrap(json.loads(f'"{escape}"'))
                     if not n_read:
@@ -95,7 +105,7 @@ class EncodedArguments:
                     escape = ""
                 elif not _partial_escape(escape):
                     break
-                self._escape = escape
+                self.held = escape
                 at += 1
             else:
                 found = _verbatim(text, at)
@@ -105,8 +115,6 @@ class EncodedArguments:
                 at += n_read
                 if at < found.end():
                     break
-        if at < len(text) and not self.done:
-            pieces.append(self._escape)
         return "".join(pieces), at
 
     def _unwrap(self, text: str) -> tuple[str, int]:

@@ -100,7 +100,7 @@ class ToolParser:
             if self._end_marker is None or not self._end_marker.startswith(held.strip(_SLACK)):
                 self._say(held)
         elif self._state == self._read_broken and (held := self._broken.finish()):
-            events.append(ToolCallArguments(self._n_calls - 1, held))
+            events.append(ToolCallArguments(self._n_calls - 1, held, broken=True))
         if self._blanks and not self._n_calls:
             events.append(ContentDelta(self._blanks))
         return events
@@ -150,6 +150,8 @@ class ToolParser:
         elif at < len(text):
             self._reader = None
             self._broken = UntilMarker(self._call.close)
+            if reader.held:
+                self._events.append(ToolCallArguments(self._n_calls - 1, reader.held, broken=True))
             self._state = self._read_broken
         return at
 
@@ -157,7 +159,7 @@ class ToolParser:
         """Arguments that are no JSON: nothing but the marker that ends the group can tell where they end."""
         piece, end = self._broken.read(text, at)
         if piece:
-            self._events.append(ToolCallArguments(self._n_calls - 1, piece))
+            self._events.append(ToolCallArguments(self._n_calls - 1, piece, broken=True))
         if end is None:
             return len(text)
         self._state = self._read_content

@@ -52,6 +52,7 @@ class KeywordArguments:
         self._pieces: list[str] = []
         self._converting = self._convert()
         next(self._converting)
+        self.held = ""  # a key or word that nothing in Python is
         self.done = False
 
     def read(self, text: str, start: int) -> tuple[str, int]:
@@ -80,7 +81,7 @@ class KeywordArguments:
             if char in BLANK:
                 char = yield from skip_blanks()
             if not key or char != "=":
-                self._pieces.append(key)
+                self.held = key
                 return False
             self._pieces.append(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
             before = ", "
@@ -103,9 +104,12 @@ class KeywordArguments:
         while char.isalpha() and any(known.startswith(word + char) for known in _WORDS):
             word += char
             char = yield
+        if word in _WORDS:
+            self._pieces.append(_WORDS[word])
+            return char
         if word:
-            self._pieces.append(_WORDS.get(word, word))
-            return char if word in _WORDS else None
+            self.held = word
+            return None
         scanner = JsonScanner()
         while scanner.scan(char):
             self._pieces.append(char)

@@ -119,7 +119,7 @@ def test_the_beta_namespace_is_the_same_route(client):
     ("fields", "named"),
     [
         ({"max_tokens": 0}, "max_tokens"),
-        ({"tools": [{"name": "f", "input_schema": {"type": "object"}}]}, "tools"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": "x" * 4000}]}, "prompt is too long"),

@@ -52,6 +52,7 @@ TESTED_BY = {
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/text/pattern.h": "tests/native/text/test_stop_matcher.cpp",
     "python/kvtape/protocols/anthropic/models.py": "tests/protocols/anthropic/test_codec.py",
+    "python/kvtape/protocols/anthropic/reply_models.py": "tests/protocols/anthropic/test_reply.py",
     "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/openai/completions_models.py": "tests/protocols/openai/test_completions_codec.py",
     "python/kvtape/protocols/openai/models.py": "tests/protocols/openai/test_codec.py",

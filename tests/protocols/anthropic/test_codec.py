@@ -1,32 +1,25 @@
-"""Messages as literal bytes."""
+"""Requests for messages as literal bytes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.anthropic.codec import (
-    PING,
-    Ending,
-    MessageStreamEncoder,
-    decode_count_request,
-    decode_message_request,
-    encode_count,
-    encode_message,
-)
-from kvtape.protocols.anthropic.conversation import Prompt
+from kvtape.protocols.anthropic.codec import decode_count_request, decode_message_request
 from kvtape.protocols.anthropic.models import MessageRequest
-from kvtape.types import FinishReason, SamplingParams, Usage
+from kvtape.types import ChatPrompt, Constraint, ConstraintKind, SamplingParams, Thinking, ToolChoice, ToolMode
 
 USER = {"role": "user", "content": "Hi"}
-USAGE = Usage(prompt_tokens=9, completion_tokens=2, cached_tokens=4)
-END_TURN = Ending(FinishReason.STOP, USAGE, stop_sequence=None, max_tokens=5)
+MARK = {"cache_control": {"type": "ephemeral"}}
+SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "string"}}}
+TOOL = {"name": "look_up", "description": "Finds it.", "input_schema": SCHEMA}
+FORMAT = {"type": "json_schema", "schema": SCHEMA}
 
 
 def decode(**fields):
@@ -35,10 +28,11 @@ def decode(**fields):
 
 def test_defaults():
     call = decode()
-    assert call.prompt == Prompt([USER])
+    assert call.prompt == ChatPrompt(messages=[USER])
     assert call.params == SamplingParams(max_tokens=5, temperature=0.6, top_p=0.9)
+    assert call.marked is None
     assert not call.stream
-    assert call.template_options == {}
+    assert call.shows_thinking
 
 
 def test_every_sampling_field_is_honoured():
@@ -56,8 +50,8 @@ def test_every_sampling_field_is_honoured():
     [
         {"model": "whatever"}, {"metadata": {"user_id": "me"}}, {"user_profile_id": "me"}, {"service_tier": "auto"},
         {"service_tier": "standard_only"}, {"speed": "standard"}, {"tools": []}, {"tool_choice": {"type": "auto"}},
-        {"tool_choice": {"type": "none"}}, {"mcp_servers": []}, {"container": None}, {"inference_geo": None},
-        {"output_config": {}}, {"stop_sequences": []}, {"stream": False}, {"system": None}, {"not_known": 1},
+        {"mcp_servers": []}, {"container": None}, {"inference_geo": None}, {"output_config": {}},
+        {"stop_sequences": []}, {"stream": False}, {"system": None}, {"not_known": 1},
     ],
 )  # fmt: skip
 def test_inert_fields_pass(fields):
@@ -65,16 +59,47 @@ def test_inert_fields_pass(fields):
 
 
 @pytest.mark.parametrize(
-    ("fields", "options"),
+    ("fields", "thinking"),
     [
-        ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
-        ({"output_config": {"effort": "low"}}, {"enable_thinking": False}),
-        ({"output_config": {"effort": "max"}}, {"enable_thinking": True}),
-        ({"output_config": {"effort": "max"}, "thinking": {"type": "disabled"}}, {"enable_thinking": False}),
+        ({"thinking": {"type": "disabled"}}, Thinking(enabled=False)),
+        ({"thinking": {"type": "adaptive"}}, Thinking(enabled=True)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 4}}, Thinking(enabled=True, budget=4)),
+        ({"output_config": {"effort": "low"}}, Thinking(enabled=False)),
+        ({"output_config": {"effort": "max"}}, Thinking(enabled=True)),
+        ({"output_config": {"effort": "max"}, "thinking": {"type": "disabled"}}, Thinking(enabled=False)),
     ],
 )
-def test_template_options(fields, options):
-    assert decode(**fields).template_options == options
+def test_thinking(fields, thinking):
+    assert decode(**fields).prompt.thinking == thinking
+
+
+def test_thinking_that_is_not_shown():
+    assert not decode(thinking={"type": "adaptive", "display": "omitted"}).shows_thinking
+    assert decode(thinking={"type": "adaptive", "display": "summarized"}).shows_thinking
+
+
+def test_tools_and_the_choice_among_them():
+    prompt = decode(tools=[TOOL], tool_choice={"type": "tool", "name": "look_up"}).prompt
+    assert [tool.name for tool in prompt.tools] == ["look_up"]
+    assert prompt.tool_choice == ToolChoice(ToolMode.REQUIRED, ("look_up",))
+
+
+@pytest.mark.parametrize("fields", [{"output_config": {"format": FORMAT}}, {"output_format": FORMAT}])
+def test_the_schema_of_an_answer_keeps_its_order(fields):
+    assert decode(**fields).prompt.answer == Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(SCHEMA))
+
+
+def test_a_mark_has_all_the_rest_of_the_request():
+    call = decode(
+        system=[{"type": "text", "text": "S", **MARK}], tools=[TOOL], thinking={"type": "adaptive"}, max_tokens=9
+    )
+    assert call.marked == ChatPrompt(
+        messages=[{"role": "system", "content": "S"}, {"role": "user", "content": ""}],
+        tools=call.prompt.tools,
+        thinking=call.prompt.thinking,
+    )
+    first = decode(tools=[{**TOOL, **MARK}, {**TOOL, "name": "other"}])
+    assert [tool.name for tool in first.marked.tools] == ["look_up"]
 
 
 @pytest.mark.parametrize(
@@ -93,14 +118,24 @@ def test_template_options(fields, options):
         ({"stop_sequences": ["a"] * 17}, "stop_sequences"),
         ({"stop_sequences": ["a" * 257]}, "stop_sequences"),
         ({"stop_sequences": "a"}, "stop_sequences"),
-        ({"tools": [{"name": "f", "input_schema": {}}]}, "tools"),
+        ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tools": [TOOL, {**TOOL, "name": "a b"}]}, "tools[1].name"),
+        ({"tools": [{"input_schema": 1}]}, "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"tool_choice": "auto"}, "tool_choice"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking.type"),
-        ({"thinking": {"type": "adaptive"}}, "thinking.type"),
+        ({"tool_choice": {"type": "perhaps"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "tool", "name": "g"}, "tools": [TOOL]}, "tool_choice.name"),
+        ({"thinking": {"type": "enabled"}}, "thinking.budget_tokens"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5}}, "thinking.budget_tokens"),
+        ({"thinking": {"type": "between_tools"}}, "thinking.type"),
+        ({"thinking": {"type": "adaptive", "display": "updates"}}, "thinking.display"),
         ({"output_config": {"effort": "huge"}}, "output_config.effort"),
-        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config.format"),
-        ({"output_format": {"type": "json_schema"}}, "output_format"),
+        ({"output_config": {"format": {"type": "xml", "schema": {}}}}, "output_config.format.type"),
+        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+        ({"output_config": {"task_budget": {"type": "tokens", "total": 9}}}, "output_config.task_budget"),
+        ({"output_format": {"type": "json_schema", "schema": []}}, "output_format.schema"),
+        ({"output_format": FORMAT, "output_config": {"format": FORMAT}}, "output_format"),
         ({"mcp_servers": [{}]}, "mcp_servers"),
         ({"context_management": {"edits": []}}, "context_management"),
         ({"compaction": {"type": "x"}}, "compaction"),
@@ -124,6 +159,14 @@ def test_refusals_name_the_parameter(fields, param):
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize("fields", [{"thinking": {"type": "adaptive"}}, {"output_config": {"format": FORMAT}}])
+def test_a_reply_that_has_begun_can_neither_think_nor_be_json(fields):
+    messages = [USER, {"role": "assistant", "content": "Well"}]
+    with pytest.raises(InvalidRequest) as caught:
+        decode(messages=messages, **fields)
+    assert caught.value.param == "messages[1]"
+
+
 @pytest.mark.parametrize("missing", ["messages", "max_tokens"])
 def test_required_fields(missing):
     body = {"messages": [USER], "max_tokens": 5}
@@ -133,77 +176,12 @@ def test_required_fields(missing):
 
 
 def test_counting_needs_no_max_tokens_and_ignores_sampling():
-    call = decode_count_request(json.dumps({"messages": [USER], "temperature": 9, "system": "S"}).encode())
-    assert call.prompt.messages == [{"role": "system", "content": "S"}, USER]
-    assert encode_count(7) == b'{"input_tokens":7}'
+    fields = {"messages": [USER], "system": "S", "tools": [TOOL], "thinking": {"type": "enabled", "budget_tokens": 9}}
+    call = decode_count_request(json.dumps({**fields, "temperature": 9}).encode())
+    assert call.prompt == decode(**fields, max_tokens=10).prompt
     with pytest.raises(InvalidRequest) as caught:
         decode_count_request(json.dumps({"messages": [USER], "tools": [{}]}).encode())
-    assert caught.value.param == "tools"
-
-
-def test_a_plain_reply_is_these_bytes():
-    assert encode_message("Hello", END_TURN, message_id="msg_1", model="tiny") == (
-        b'{"type":"message","id":"msg_1","model":"tiny","content":[{"type":"text","text":"Hello"}],'
-        b'"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":0,"cache_read_input_tokens":4},'
-        b'"stop_reason":"end_turn","stop_sequence":null,"role":"assistant"}'
-    )
-    assert json.loads(encode_message("", END_TURN, message_id="msg_1", model="tiny"))["content"] == []
-
-
-@pytest.mark.parametrize(
-    ("reason", "stop_sequence", "max_tokens", "expected"),
-    [
-        (FinishReason.STOP, None, 2, "end_turn"),
-        (FinishReason.STOP, "x", 2, "stop_sequence"),
-        (FinishReason.LENGTH, None, 2, "max_tokens"),
-        (FinishReason.LENGTH, None, 3, "model_context_window_exceeded"),
-    ],
-)
-def test_stop_reasons(reason, stop_sequence, max_tokens, expected):
-    change = Ending(reason, USAGE, stop_sequence, max_tokens).change()
-    assert (change.stop_reason, change.stop_sequence) == (expected, stop_sequence)
-
-
-@pytest.mark.parametrize(("n_marked", "created"), [(0, 0), (4, 0), (6, 2), (9, 5)])
-def test_the_input_adds_up_to_the_prompt(n_marked, created):
-    usage = Ending(FinishReason.STOP, USAGE, None, 5, n_marked).usage_body()
-    assert usage.cache_creation_input_tokens == created
-    assert usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens == 9
-
-
-def test_a_stream_is_these_bytes():
-    encoder = MessageStreamEncoder(message_id="msg_1", model="tiny", pings=True)
-    assert encoder.start(9) == (
-        b'event: message_start\ndata: {"type":"message_start","message":{"type":"message","id":"msg_1","model":"tiny",'
-        b'"content":[],"usage":{"input_tokens":9,"output_tokens":0,"cache_creation_input_tokens":0,'
-        b'"cache_read_input_tokens":0},"stop_reason":null,"stop_sequence":null,"role":"assistant"}}\n\n'
-    )
-    assert encoder.text("") == b""
-    assert encoder.text("He") == (
-        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
-        b'"content_block":{"type":"text","text":""}}\n\n'
-        b'event: ping\ndata: {"type":"ping"}\n\n'
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-        b'"delta":{"type":"text_delta","text":"He"}}\n\n'
-    )
-    assert encoder.text("\u2028") == (
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
-        b'"delta":{"type":"text_delta","text":"\\u2028"}}\n\n'
-    )
-    assert encoder.finish(Ending(FinishReason.STOP, USAGE, "END", 5)) == (
-        b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
-        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"stop_sequence",'
-        b'"stop_sequence":"END"},"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":0,'
-        b'"cache_read_input_tokens":4}}\n\n'
-        b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-    )
-
-
-def test_a_stream_without_pings_or_text():
-    encoder = MessageStreamEncoder(message_id="msg_1", model="tiny", pings=False)
-    assert PING not in encoder.text("x")
-    empty = MessageStreamEncoder(message_id="msg_1", model="tiny", pings=True)
-    assert b"content_block" not in empty.start(9) + empty.finish(END_TURN)
+    assert caught.value.param == "tools[0].name"
 
 
 JSON = st.recursive(
@@ -211,24 +189,41 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-BLOCK = st.fixed_dictionaries(
-    {"type": st.sampled_from(["text", "thinking", "redacted_thinking", "image", "tool_use"]) | JSON},
-    optional={"text": JSON, "thinking": JSON, "cache_control": st.just({"type": "ephemeral"}) | JSON},
+IDS = st.sampled_from(["toolu_1", "toolu_2"])
+PLAIN_BLOCK = st.fixed_dictionaries({"type": st.just("text"), "text": st.text()})
+CALL_BLOCK = st.fixed_dictionaries(
+    {"type": st.just("tool_use"), "id": IDS, "name": st.just("f"), "input": st.dictionaries(st.text(), JSON)}
 )
-CONTENT = st.text() | st.lists(BLOCK, max_size=3) | JSON
+RESULT_BLOCK = st.fixed_dictionaries(
+    {"type": st.just("tool_result"), "tool_use_id": IDS},
+    optional={"content": st.text() | st.lists(PLAIN_BLOCK, max_size=2) | JSON, "is_error": st.booleans()},
+)
+ANY_BLOCK = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "thinking", "redacted_thinking", "image", "tool_use"]) | JSON},
+    optional={"text": JSON, "thinking": JSON, "cache_control": st.just(MARK["cache_control"]) | JSON},
+)
+CONTENT = st.text() | st.lists(PLAIN_BLOCK | CALL_BLOCK | RESULT_BLOCK | ANY_BLOCK, max_size=3) | JSON
 TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system"]), "content": CONTENT})
+# Conversations in which calls have their results more often than not.
+ROUND = st.tuples(st.lists(CALL_BLOCK, max_size=2), st.lists(RESULT_BLOCK | PLAIN_BLOCK, max_size=3)).map(
+    lambda pair: [{"role": "assistant", "content": pair[0]}, {"role": "user", "content": pair[1]}]
+)
+TURNS = st.lists(TURN, max_size=4) | st.lists(ROUND, max_size=2).map(lambda rounds: [USER, *chain(*rounds)])
 FIELDS = {name: JSON for name in MessageRequest.__struct_fields__ if name not in ("messages", "max_tokens")}
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.fixed_dictionaries(
-        {"messages": st.lists(TURN, max_size=4) | JSON, "max_tokens": st.just(5)},
+        {"messages": TURNS | JSON, "max_tokens": st.just(5)},
         optional={**FIELDS, "system": CONTENT},
     )
 )
 def test_whatever_comes_is_read_or_refused(body):
     with contextlib.suppress(InvalidRequest):
-        prompt = decode_message_request(json.dumps(body).encode()).prompt
-        assert all(message["role"] != other["role"] for message, other in pairwise(prompt.messages))
-        assert prompt.prefill == prompt.prefill.rstrip()
+        call = decode_message_request(json.dumps(body).encode())
+        for prompt in filter(None, (call.prompt, call.marked)):
+            json.dumps(prompt.messages)
+            for message, following in pairwise(prompt.messages):
+                assert message["role"] == following["role"] == "tool" or message["role"] != following["role"]
+        assert call.prompt.prefill == call.prompt.prefill.rstrip()

@@ -1,4 +1,4 @@
-"""Messages: the objects on the wire. Unknown fields are ignored on input, absent ones left out on output."""
+"""Requests for messages as they stand on the wire. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ import msgspec
 
 __all__ = [
     "Block",
-    "BlockDelta",
-    "BlockStart",
-    "BlockStop",
     "CountRequest",
     "InputMessage",
-    "Message",
-    "MessageChange",
-    "MessageDelta",
     "MessageRequest",
-    "MessageStart",
-    "MessageStop",
     "OutputConfig",
-    "Ping",
-    "TextBlock",
-    "TextDelta",
-    "Thinking",
-    "TokenCount",
-    "UsageBody",
+    "OutputFormat",
+    "ThinkingConfig",
+    "ToolChoiceInput",
+    "ToolInput",
 ]
 
 
@@ -37,11 +27,18 @@ class CacheControl(msgspec.Struct):
 
 
 class Block(msgspec.Struct):
-    """One block of a message's content or of the system prompt; what another type carries besides is not read."""
+    """One block of a message's content or of the system prompt: the fields of all types that are understood."""
 
     type: str = "text"
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    tool_use_id: str | None = None
+    content: str | list[Block] | None = None
+    is_error: bool | None = None
     cache_control: CacheControl | None = None
 
 
@@ -52,17 +49,51 @@ class InputMessage(msgspec.Struct):
     content: str | list[Block]
 
 
-class Thinking(msgspec.Struct):
-    """How much the model may reason."""
+class ToolInput(msgspec.Struct):
+    """A tool; those that the original runs itself have another type, and are refused."""
+
+    type: str | None = None
+    name: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    input_examples: list[dict[str, Any]] | None = None
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
+    # refused unless they ask for nothing
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
+
+
+class ToolChoiceInput(msgspec.Struct):
+    """Whether tools are to be called."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingConfig(msgspec.Struct):
+    """How much the model may reason, and how much of it the reply shows."""
 
     type: str
+    budget_tokens: int | None = None
+    display: str | None = None
+    block_binding: Any = None
+
+
+class OutputFormat(msgspec.Struct):
+    """What form the answer must have."""
+
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
 
 
 class OutputConfig(msgspec.Struct):
     """What the answer should be like."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    format: Any = None
+    format: OutputFormat | None = None
+    task_budget: Any = None
 
 
 class CountRequest(msgspec.Struct, kw_only=True):
@@ -71,14 +102,14 @@ class CountRequest(msgspec.Struct, kw_only=True):
     messages: list[InputMessage]
     model: str | None = None  # not read: a server runs one model
     system: str | list[Block] | None = None
-    thinking: Thinking | None = None
+    tools: list[ToolInput] | None = None
+    tool_choice: ToolChoiceInput | None = None
+    thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None  # where the format stood before
     cache_control: CacheControl | None = None  # on the last block
     # refused unless they ask for nothing
-    tools: list[Any] | None = None
-    tool_choice: Any = None
     speed: str | None = None
-    output_format: Any = None
     mcp_servers: list[Any] | None = None
     context_management: Any = None
     compaction: Any = None
@@ -108,90 +139,3 @@ class MessageRequest(CountRequest, kw_only=True):
     fallbacks: Any = None
     fallback_credit_token: Any = None
     thread: Any = None
-
-
-class UsageBody(msgspec.Struct):
-    """Token counts; the three of the input add up to the prompt."""
-
-    input_tokens: int
-    output_tokens: int
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int = 0
-
-
-class TokenCount(msgspec.Struct):
-    """Reply of count_tokens."""
-
-    input_tokens: int
-
-
-class TextBlock(msgspec.Struct, tag="text"):
-    """Text of the answer."""
-
-    text: str
-
-
-class Message(msgspec.Struct, tag="message"):
-    """A reply; empty and without a stop reason at the start of a stream."""
-
-    id: str
-    model: str
-    content: list[TextBlock]
-    usage: UsageBody
-    stop_reason: str | None = None
-    stop_sequence: str | None = None
-    role: Literal["assistant"] = "assistant"
-
-
-class MessageStart(msgspec.Struct, tag="message_start"):
-    """First event of a stream; its usage is provisional, for nobody knows yet what the cache holds."""
-
-    message: Message
-
-
-class BlockStart(msgspec.Struct, tag="content_block_start"):
-    """A block begins."""
-
-    index: int
-    content_block: TextBlock
-
-
-class TextDelta(msgspec.Struct, tag="text_delta"):
-    """More text of a block."""
-
-    text: str
-
-
-class BlockDelta(msgspec.Struct, tag="content_block_delta"):
-    """More of a block."""
-
-    index: int
-    delta: TextDelta
-
-
-class BlockStop(msgspec.Struct, tag="content_block_stop"):
-    """A block is complete."""
-
-    index: int
-
-
-class MessageChange(msgspec.Struct):
-    """What the end of a stream says of the whole message."""
-
-    stop_reason: str
-    stop_sequence: str | None
-
-
-class MessageDelta(msgspec.Struct, tag="message_delta"):
-    """The end of the message, with its final usage."""
-
-    delta: MessageChange
-    usage: UsageBody
-
-
-class MessageStop(msgspec.Struct, tag="message_stop"):
-    """Last event of a stream."""
-
-
-class Ping(msgspec.Struct, tag="ping"):
-    """Nothing, sent so that a connection does not fall silent."""

@@ -15,24 +15,15 @@ from kvtape.chat.conversation import ChatTurn, open_chat
 from kvtape.chat.framing import common_prefix_len
 from kvtape.chat.prompt import encode_chat
 from kvtape.errors import KvtapeError
-from kvtape.protocols.anthropic.codec import (
-    PING,
-    Ending,
-    MessageCall,
-    MessageStreamEncoder,
-    decode_count_request,
-    decode_message_request,
-    encode_count,
-    encode_message,
-)
-from kvtape.protocols.anthropic.conversation import Prompt
+from kvtape.model.load import Model
+from kvtape.protocols.anthropic.codec import MessageCall, decode_count_request, decode_message_request
 from kvtape.protocols.anthropic.errors import encode_error_event
-from kvtape.protocols.requests import refuse_unless
+from kvtape.protocols.anthropic.reply import PING, MessageEncoder, encode_count
+from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sse import HEARTBEAT
-from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import ChatPrompt
+from kvtape.types import ReplyStep, ToolMode
 
 __all__ = ["ROUTES"]
 
@@ -42,23 +33,27 @@ _VERSIONS = ("2023-06-01", "2026-10-21")  # the second takes less; what it refus
 async def messages(request: Request) -> Response:
     """Answer a conversation, at once or as a stream."""
     _check_headers(request)
-    runtime = runtime_of(request)
-    engine = runtime.engine
+    engine = runtime_of(request).engine
     call = decode_message_request(await read_body(request))
-    message_id, model = f"msg_{secrets.token_hex(12)}", engine.model.name
-    turn = await open_chat(engine, _chat_prompt(call, call.prompt), call.params)
+    _refuse_what_is_not_there_yet(call)
+    turn = await open_chat(engine, call.prompt, call.params)
+    pings = "anthropic-version" in request.headers  # LayerScale's clients do not send it, and raise at a ping
+    encoder = MessageEncoder(
+        message_id=f"msg_{secrets.token_hex(12)}",
+        model=engine.model.name,
+        max_tokens=call.params.max_tokens,
+        pings=pings,
+        shows_thinking=call.shows_thinking,
+    )
     if call.stream:
-        pings = "anthropic-version" in request.headers  # LayerScale's clients do not send it, and raise at a ping
-        encoder = MessageStreamEncoder(message_id=message_id, model=model, pings=pings)
-        frames = _frames(runtime, call, turn, encoder, request_id_of(request.scope))
+        frames = _frames(engine.model, call, turn, encoder, request_id_of(request.scope))
         return EventStream(frames, on_close=turn.close, heartbeat=PING if pings else HEARTBEAT)
     try:
-        events = await unless_gone(request, turn.collect())
-        ending = await _ending(runtime, call, turn)
+        steps = await unless_gone(request, _collect(turn))
+        n_marked = await _count_marked(engine.model, call, turn)
     finally:
         turn.close()
-    text = "".join(event.text for event in events)
-    return json_response(encode_message(text, ending, message_id=message_id, model=model))
+    return json_response(encoder.body(steps, n_marked=n_marked))
 
 
 async def count_tokens(request: Request) -> Response:
@@ -66,12 +61,8 @@ async def count_tokens(request: Request) -> Response:
     _check_headers(request)
     engine = runtime_of(request).engine
     call = decode_count_request(await read_body(request))
-    ids = await asyncio.to_thread(encode_chat, engine.model, _chat_prompt(call, call.prompt))
+    ids = await asyncio.to_thread(encode_chat, engine.model, call.prompt)
     return json_response(encode_count(len(ids)))
-
-
-def _chat_prompt(call: MessageCall, prompt: Prompt) -> ChatPrompt:
-    return ChatPrompt(messages=prompt.messages, prefill=prompt.prefill, template_options=call.template_options)
 
 
 def _check_headers(request: Request) -> None:
@@ -83,41 +74,36 @@ def _check_headers(request: Request) -> None:
     refuse_unless(name not in request.headers, name, "is not supported by this server on messages")
 
 
+def _refuse_what_is_not_there_yet(call: MessageCall) -> None:
+    refuse_unless(call.prompt.answer is None, "output_config.format", LATER)
+    refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
+
+
+async def _collect(turn: ChatTurn) -> list[ReplyStep]:
+    async with aclosing(turn.steps()) as steps:
+        return [step async for step in steps]
+
+
 async def _frames(
-    runtime: Runtime, call: MessageCall, turn: ChatTurn, encoder: MessageStreamEncoder, request_id: str
+    model: Model, call: MessageCall, turn: ChatTurn, encoder: MessageEncoder, request_id: str
 ) -> AsyncGenerator[bytes, None]:
     yield encoder.start(turn.start)
     try:
-        async with aclosing(turn.events()) as events:
-            async for event in events:
-                if frames := encoder.text(event.text):
+        async with aclosing(turn.steps()) as steps:
+            async for step in steps:
+                if frames := encoder.step(step):
                     yield frames
-        yield encoder.finish(await _ending(runtime, call, turn))
+        yield encoder.finish(step, n_marked=await _count_marked(model, call, turn))
     except KvtapeError as error:
         yield encode_error_event(error, request_id)
 
 
-async def _ending(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> Ending:
-    """Say how a turn ended that has ended."""
-    last = turn.finished
-    if last is None or last.finish_reason is None or last.usage is None:
-        raise ValueError("the last event of a generation carries finish_reason and usage")
-    return Ending(
-        reason=last.finish_reason,
-        usage=last.usage,
-        stop_sequence=last.stop_string,
-        max_tokens=call.params.max_tokens,
-        n_marked=await _count_marked(runtime, call, turn),
-    )
-
-
-async def _count_marked(runtime: Runtime, call: MessageCall, turn: ChatTurn) -> int:
+async def _count_marked(model: Model, call: MessageCall, turn: ChatTurn) -> int:
     """Count the prompt's tokens up to the last `cache_control`, by encoding it once more without what follows."""
-    marked = call.prompt.marked
-    if marked is None:
+    if call.marked is None:
         return 0
     try:
-        ids = await asyncio.to_thread(encode_chat, runtime.engine.model, _chat_prompt(call, marked))
+        ids = await asyncio.to_thread(encode_chat, model, call.marked)
     except KvtapeError:  # the template insists on what follows the mark; the answer is there all the same
         return 0
     return common_prefix_len(turn.sequence.token_ids()[: turn.start], ids)

@@ -13,6 +13,7 @@ import pytest
 
 from kvtape import Engine
 from kvtape.server import create_app
+from tests.clients.npm import run_node_tests
 from tests.serving import eventually, running
 
 HELLO = {"role": "user", "content": "the system and the user"}
@@ -208,3 +209,7 @@ def test_a_real_model(model_path):
         begun = {"role": "assistant", "content": "The capital of France is"}
         continued = client.messages.create(**{**request, "messages": [question, begun]})
         assert continued.content[0].text.startswith(" Paris")
+
+
+def test_the_client_of_npm(tiny_url, request):
+    run_node_tests("anthropic", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")

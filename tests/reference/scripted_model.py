@@ -22,20 +22,28 @@ _HEAD_DIM = 32
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A reply: its tokens follow the prompt `[start]`, and the end-of-sequence token follows them."""
+    """A reply: its tokens follow any prompt that ends with `start`, and the end-of-sequence token follows them."""
 
     start: int
     ids: tuple[int, ...]
 
 
-def write_scripted_model(path: Path, replies: Sequence[Sequence[bytes | str]]) -> list[Script]:
-    """Write a model that knows these replies. A token is bytes, or the name of a control token, which one reply has."""
+def write_scripted_model(
+    path: Path, replies: Sequence[Sequence[bytes | str]], *, chat_template: str | None = None, n_ctx: int = 256
+) -> list[Script]:
+    """Write a model that knows these replies. A token is bytes, or the name of a control token, which one reply has.
+
+    `<|0|>` in a prompt is the start of the first reply, `<|1|>` of the second. With a chat template prompts are text,
+    so there is a token for each byte.
+    """
     letters = byte_alphabet()
-    tokens, types, follows = ["<|end|>", "ab"], [gguf.TokenType.CONTROL, gguf.TokenType.NORMAL], [END, END]
+    tokens = ["<|end|>", "ab", *(letters.values() if chat_template else ())]
+    types = [gguf.TokenType.CONTROL, *[gguf.TokenType.NORMAL] * (len(tokens) - 1)]
+    follows = [END] * len(tokens)
     scripts = []
     for reply in replies:
         first = len(tokens)
-        for token in (f"script {first}".encode(), *reply):
+        for token in (f"<|{len(scripts)}|>", *reply):
             is_control = isinstance(token, str)
             tokens.append(token if isinstance(token, str) else "".join(letters[byte] for byte in token))
             types.append(gguf.TokenType.CONTROL if is_control else gguf.TokenType.NORMAL)
@@ -52,7 +60,7 @@ def write_scripted_model(path: Path, replies: Sequence[Sequence[bytes | str]]) -
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("scripted")
     writer.add_block_count(1)
-    writer.add_context_length(256)
+    writer.add_context_length(n_ctx)
     writer.add_embedding_length(dim)
     writer.add_feed_forward_length(_HEAD_DIM)
     writer.add_head_count(1)
@@ -69,6 +77,8 @@ def write_scripted_model(path: Path, replies: Sequence[Sequence[bytes | str]]) -
     writer.add_token_merges(["a b"])  # a file has at least one
     writer.add_eos_token_id(END)
     writer.add_add_bos_token(False)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     writer.add_tensor("token_embd.weight", np.eye(n_vocab, dim, dtype=np.float32))
     writer.add_tensor("output.weight", head)
     for name, shape in (("attn_q", (_HEAD_DIM, dim)), ("attn_k", (_HEAD_DIM, dim)), ("attn_v", (_HEAD_DIM, dim)),

@@ -48,6 +48,13 @@ def test_the_body_is_these_bytes():
     )
 
 
+def test_a_thread_is_refused_in_the_words_that_tool_runners_look_for():
+    assert MessagesError.of(InvalidRequest("no threads", param="thread")).body("req_1") == (
+        b'{"type":"error","error":{"type":"invalid_request_error","message":"no threads",'
+        b'"details":{"error_code":"thread_unsupported_request"}},"request_id":"req_1"}'
+    )
+
+
 def test_overflow_has_the_words_that_clients_look_for():
     error = ContextOverflow("too long", n_tokens=300, limit=256)
     assert MessagesError.of(error).message == "prompt is too long: 300 tokens > 255 maximum"

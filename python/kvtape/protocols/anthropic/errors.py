@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvtape.errors import ContextOverflow, EngineFailed
+from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.protocols.sse import encode_event
 
@@ -12,13 +12,16 @@ __all__ = ["MessagesError", "encode_error_event"]
 
 _TYPES = {429: "rate_limit_error", 500: "api_error", 504: "timeout_error", 529: "overloaded_error"}
 _OVERLOADED = 529  # this dialect's 503
+# Tells the clients' tool runners, which ask for a thread first, to send the whole conversation instead.
+_NO_THREADS = {"error_code": "thread_unsupported_request"}
 
 
-class ErrorDetail(msgspec.Struct):
+class ErrorDetail(msgspec.Struct, omit_defaults=True):
     """What stands under `error`."""
 
     type: str
     message: str
+    details: dict[str, str] | None = None
 
 
 class ErrorEnvelope(msgspec.Struct, tag="error"):
@@ -35,6 +38,7 @@ class MessagesError(msgspec.Struct, frozen=True):
     type: str
     message: str
     retry_after: float | None = None
+    details: dict[str, str] | None = None
 
     @classmethod
     def of(cls, error: BaseException | ApiError) -> MessagesError:
@@ -47,11 +51,12 @@ class MessagesError(msgspec.Struct, frozen=True):
             status = _OVERLOADED
         if isinstance(error, ContextOverflow) and error.n_tokens is not None and error.limit is not None:
             message = f"prompt is too long: {error.n_tokens} tokens > {error.limit - 1} maximum"
-        return cls(status, _TYPES.get(status, api_error.type), message, api_error.retry_after)
+        details = _NO_THREADS if isinstance(error, InvalidRequest) and error.param == "thread" else None
+        return cls(status, _TYPES.get(status, api_error.type), message, api_error.retry_after, details)
 
     def body(self, request_id: str) -> bytes:
         """Encode the response body."""
-        return msgspec.json.encode(ErrorEnvelope(ErrorDetail(self.type, self.message), request_id))
+        return msgspec.json.encode(ErrorEnvelope(ErrorDetail(self.type, self.message, self.details), request_id))
 
 
 def encode_error_event(error: BaseException, request_id: str) -> bytes:

@@ -207,7 +207,10 @@ def test_best_of(client, model):
     [
         ({"temperature": 3}, openai.BadRequestError, None, "temperature"),
         ({"messages": TOO_LONG}, openai.BadRequestError, "context_length_exceeded", "messages"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, None, "tools"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "?"}}]},
+            openai.BadRequestError, None, "tools[0].function.name",
+        ),
         ({"n": 1000}, openai.BadRequestError, None, "n"),
     ],
 )  # fmt: skip

@@ -10,11 +10,12 @@ import msgspec
 
 from kvtape.errors import InvalidRequest
 
-__all__ = ["LATER", "decode_object", "decode_request", "refuse_all", "refuse_unless"]
+__all__ = ["LATER", "decode_object", "decode_request", "refuse_all", "refuse_unless", "required"]
 
 LATER = "is not supported by this server"
 
-T = TypeVar("T", bound=msgspec.Struct)
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+T = TypeVar("T")
 
 _AT_PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 
@@ -34,7 +35,7 @@ def decode_object(body: bytes) -> dict[str, object]:
     return value
 
 
-def decode_request(body: bytes, kind: type[T], aliases: Mapping[str, str] | None = None) -> T:
+def decode_request(body: bytes, kind: type[StructT], aliases: Mapping[str, str] | None = None) -> StructT:
     """Decode a request; unknown fields are ignored, a mistyped one is an error that names its path.
 
     `aliases` maps other spellings onto field names; the field's own name wins when both are there.
@@ -79,6 +80,17 @@ def refuse_unless(condition: bool, param: str, why: str) -> None:
     """
     if not condition:
         raise InvalidRequest(f"{param} {why}", param=param)
+
+
+def required(value: T | None, path: str) -> T:
+    """Return a value that must be there.
+
+    Raises:
+        InvalidRequest: it is not; naming its path.
+    """
+    if value is None:
+        raise InvalidRequest(f"{path} is required", param=path)
+    return value
 
 
 def _json_type(value: object) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.fields import read_count, read_include_usage, read_logit_bias, read_seed
-from kvtape.protocols.openai.models import StreamOptions
+from kvtape.protocols.openai.request_models import StreamOptions
 from kvtape.types import MAX_CHOICES
 
 

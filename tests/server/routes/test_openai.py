@@ -48,7 +48,7 @@ def test_a_stream_adds_up_to_the_plain_reply(http):
     chunks = frames(chat(http, stream=True))
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk["id"] for chunk in chunks}) == 1
-    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
     assert chunks[-1]["choices"][0]["delta"] == {}
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
     text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
@@ -114,7 +114,7 @@ def test_overflow_is_a_400_before_anything_streams(http, stream):
     [
         (b"{", {}, None),
         (b'{"messages": [], "stream": true}', {}, "messages"),
-        (json.dumps({**BODY, "tools": [{}]}).encode(), {}, "tools"),
+        (json.dumps({**BODY, "tools": [{}]}).encode(), {}, "tools[0].function"),
         (json.dumps({**BODY, "temperature": 9}).encode(), {}, "temperature"),
         (json.dumps({**BODY, "logit_bias": {"70000000": 1}}).encode(), {}, "logit_bias"),
         (json.dumps({**BODY, "logit_bias": {"70000000": 1}, "stream": True}).encode(), {}, "logit_bias"),

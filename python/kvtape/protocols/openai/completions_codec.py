@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai import models
-from kvtape.protocols.openai.codec import encode_usage
 from kvtape.protocols.openai.completions_models import CompletionsRequest, TextChoice, TextCompletion, TextLogprobs
 from kvtape.protocols.openai.fields import read_count, read_include_usage, read_sampling
 from kvtape.protocols.openai.logprobs import TextLogprobsEncoder, TokenBytes, WithText
+from kvtape.protocols.openai.reply import encode_usage
 from kvtape.protocols.requests import decode_request, refuse_all, refuse_unless
 from kvtape.protocols.sampling import token_limit
 from kvtape.protocols.sse import encode_event

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kvtape.protocols.openai.models import SamplingFields, StreamOptions, UsageBody
+from kvtape.protocols.openai.models import UsageBody
+from kvtape.protocols.openai.request_models import SamplingFields, StreamOptions
 
 __all__ = ["CompletionsRequest", "TextChoice", "TextCompletion", "TextLogprobs"]
 

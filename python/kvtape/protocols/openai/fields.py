@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.openai import models
+from kvtape.protocols.openai.request_models import SamplingFields, StreamOptions
 from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sampling import read_stop, sampling_params
 from kvtape.types import BOUNDS, SamplingParams, check_bound
@@ -25,7 +25,7 @@ def read_count(name: str, count: int | None) -> int:
     return count
 
 
-def read_include_usage(stream: bool | None, options: models.StreamOptions | None) -> bool:
+def read_include_usage(stream: bool | None, options: StreamOptions | None) -> bool:
     """Return whether a stream ends with its usage.
 
     Raises:
@@ -38,7 +38,7 @@ def read_include_usage(stream: bool | None, options: models.StreamOptions | None
     return options.include_usage is True
 
 
-def read_sampling(request: models.SamplingFields, **own: Any) -> SamplingParams:
+def read_sampling(request: SamplingFields, **own: Any) -> SamplingParams:
     """Build parameters from the fields that both kinds of requests have; `own` are those that they read differently.
 
     Raises:

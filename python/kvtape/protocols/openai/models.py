@@ -1,31 +1,27 @@
-"""Chat completions: the objects on the wire, and what all replies share.
-
-Unknown fields are ignored on input, absent ones left out on output.
-"""
+"""Chat completions: the objects of a reply. Absent fields are left out."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 __all__ = [
-    "ChatRequest",
+    "CalledFunction",
     "Choice",
     "Chunk",
     "ChunkChoice",
     "Completion",
-    "ContentPart",
     "Delta",
+    "FunctionDelta",
     "Head",
-    "InputMessage",
     "Logprobs",
     "OutputMessage",
+    "OutputToolCall",
     "PromptTokensDetails",
-    "SamplingFields",
-    "StreamOptions",
     "TokenLogprob",
+    "ToolCallDelta",
     "TopTokenLogprob",
     "UsageBody",
 ]
@@ -38,93 +34,6 @@ class Head(NamedTuple):
     created: int  # Unix seconds
     model: str
     system_fingerprint: str
-
-
-class ContentPart(msgspec.Struct):
-    """One part of a message's content; only text is understood."""
-
-    type: str = "text"
-    text: str | None = None
-
-
-class InputMessage(msgspec.Struct):
-    """One message of a request."""
-
-    role: str
-    content: str | list[ContentPart] | None = None
-    name: str | None = None  # inert
-    tool_calls: list[Any] | None = None
-    tool_call_id: str | None = None
-    function_call: Any = None
-    audio: Any = None
-    refusal: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-
-
-class StreamOptions(msgspec.Struct):
-    """Options of a streamed reply."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class SamplingFields(msgspec.Struct, kw_only=True):
-    """Fields of requests of both kinds, which choose tokens."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    ignore_eos: bool | None = None
-
-
-class ChatRequest(SamplingFields, kw_only=True):
-    """Body of `POST /v1/chat/completions`. Every field here is honoured, inert, or refused by name in the codec.
-
-    Inert and not looked at, for nothing that they ask for changes a reply: `user`, `safety_identifier`, `metadata`,
-    `store`, `prompt_cache_key`, `prompt_cache_options`, `prompt_cache_retention`, `prediction`.
-    """
-
-    messages: list[InputMessage]
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: int | None = None
-    service_tier: str | None = None  # there is one; the reply names it where the request asked for any
-    # sampling
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    # the template
-    chat_template_kwargs: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    include_reasoning: bool | None = None  # inert on a model that does not reason, as are the next two
-    separate_reasoning: bool | None = None
-    stream_reasoning: bool | None = None
-    # inert unless tools are given
-    tool_choice: Any = None
-    parallel_tool_calls: bool | None = None
-    # refused unless they ask for nothing
-    tools: list[Any] | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
-    response_format: Any = None
-    grammar: Any = None
-    regex: Any = None
-    modalities: list[str] | None = None
-    audio: Any = None
-    moderation: Any = None
-    verbosity: str | None = None
-    web_search_options: Any = None
-    session_id: str | None = None
 
 
 class TopTokenLogprob(msgspec.Struct):
@@ -145,7 +54,7 @@ class TokenLogprob(msgspec.Struct):
 
 
 class Logprobs(msgspec.Struct):
-    """Log-probabilities of a choice, one entry a token."""
+    """Log-probabilities of a choice, one entry a token: of reasoning and calls too."""
 
     content: list[TokenLogprob]
 
@@ -165,11 +74,31 @@ class UsageBody(msgspec.Struct):
     prompt_tokens_details: PromptTokensDetails
 
 
-class OutputMessage(msgspec.Struct):
-    """The reply."""
+class CalledFunction(msgspec.Struct):
+    """A function that the model called; the arguments are the model's own text."""
 
-    content: str
+    name: str
+    arguments: str
+
+
+class OutputToolCall(msgspec.Struct):
+    """A call."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class OutputMessage(msgspec.Struct):
+    """The reply; `reasoning` and `reasoning_content` are one text under the two names that clients look for."""
+
+    content: str | None
     role: Literal["assistant"] = "assistant"
+    refusal: str | None = None
+    reasoning: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
+    tool_calls: list[OutputToolCall] | UnsetType = UNSET
+    function_call: CalledFunction | UnsetType = UNSET
 
 
 class Choice(msgspec.Struct):
@@ -194,11 +123,32 @@ class Completion(msgspec.Struct):
     service_tier: str | UnsetType = UNSET
 
 
+class FunctionDelta(msgspec.Struct):
+    """The name of a called function, or more of its arguments."""
+
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallDelta(msgspec.Struct):
+    """The beginning of a call, which alone has `id` and `type`, or more of it."""
+
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+
+
 class Delta(msgspec.Struct):
     """What a chunk adds."""
 
     role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
+    reasoning: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionDelta | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct):

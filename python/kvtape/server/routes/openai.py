@@ -16,7 +16,7 @@ from kvtape.chat.choices import Choices, most_probable
 from kvtape.chat.conversation import ChatTurn, Turn, adds_bos, open_chat, open_prompts
 from kvtape.chat.scoring import score
 from kvtape.errors import InvalidRequest, KvtapeError
-from kvtape.protocols.openai.codec import ChatStreamEncoder, decode_chat_request, encode_completion
+from kvtape.protocols.openai.codec import ChatCall, decode_chat_request
 from kvtape.protocols.openai.completions_codec import (
     CompletionsCall,
     Echo,
@@ -27,11 +27,14 @@ from kvtape.protocols.openai.completions_codec import (
 )
 from kvtape.protocols.openai.errors import encode_error_event
 from kvtape.protocols.openai.models import Head
+from kvtape.protocols.openai.reply import encode_completion
+from kvtape.protocols.openai.stream import ChatStreamEncoder
+from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sse import DONE
 from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import ChatPrompt, TokenEvent, Usage
+from kvtape.types import TokenEvent, ToolMode, Usage
 
 __all__ = ["ROUTES"]
 
@@ -44,24 +47,17 @@ async def chat_completions(request: Request) -> Response:
     _refuse_session(request)
     runtime = runtime_of(request)
     call = decode_chat_request(await read_body(request))
+    _refuse_what_is_not_there_yet(call)
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
-    prompt = ChatPrompt(messages=call.messages, template_options=call.template_options)
-    choices = Choices([await open_chat(runtime.engine, prompt, call.params)], ChatTurn.steps, n=call.n)
+    choices = Choices([await open_chat(runtime.engine, call.prompt, call.params)], ChatTurn.steps, n=call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
-            head,
-            n=call.n,
-            include_usage=call.include_usage,
-            token_bytes=token_bytes,
-            service_tier=call.service_tier,
+            head, call.form, n=call.n, include_usage=call.include_usage, token_bytes=token_bytes
         )
         return EventStream(_frames(choices, encoder), on_close=choices.close)
     steps = await _collect(request, choices)
-    events = [[step.token for step in of_choice] for of_choice in steps]
-    return json_response(
-        encode_completion(events, choices.usage, head, token_bytes=token_bytes, service_tier=call.service_tier)
-    )
+    return json_response(encode_completion(steps, choices.usage, head, call.form, token_bytes=token_bytes))
 
 
 async def completions(request: Request) -> Response:
@@ -115,6 +111,12 @@ def _refuse_session(request: Request) -> None:
     name = "x-layerscale-session-id"
     if name in request.headers:
         raise InvalidRequest(f"{name} is not supported by this server on this route", param=name)
+
+
+def _refuse_what_is_not_there_yet(call: ChatCall) -> None:
+    refuse_unless(call.prompt.answer is None, call.answer_param or "", LATER)
+    refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
+    refuse_unless(call.prompt.thinking.budget is None, "reasoning", LATER)
 
 
 def _head(runtime: Runtime, kind: str) -> Head:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.openai.codec import encode_usage
+from kvtape.protocols.openai.reply import encode_usage
 from kvtape.session.context import PushAck
 from kvtape.session.events import FlashReady, SessionEvent
 from kvtape.session.flash import FlashAnswer, FlashQuery

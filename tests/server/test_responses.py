@@ -62,6 +62,52 @@ async def test_a_client_that_leaves_ends_the_source_even_between_frames():
     assert (ended, closed) == ([True], [True])
 
 
+async def test_a_client_that_leaves_is_noticed_while_all_frames_are_there():
+    client, sent = Client(), []
+
+    async def frames():
+        for number in range(1_000_000):
+            if number == 5:
+                client.left.set()
+            sent.append(number)
+            yield b"frame"
+
+    with pytest.raises(ClientDisconnect):
+        await EventStream(frames(), lambda: None)({}, client.receive, client.send)
+    assert len(sent) < 20
+
+
+async def test_an_error_before_the_first_frame_is_no_stream():
+    client, closed = Client(), []
+
+    async def frames():
+        raise Overloaded("full")
+        yield b""
+
+    stream = EventStream(frames(), lambda: closed.append(True), encode_error=lambda error: b"failed")
+    with pytest.raises(Overloaded):
+        await stream({}, client.receive, client.send)
+    assert (client.sent, closed) == ([], [True])
+
+
+@pytest.mark.parametrize("begins_with", [b"one", b"alive"])
+async def test_an_error_behind_the_first_frame_is_the_last(monkeypatch, begins_with):
+    monkeypatch.setattr(responses, "HEARTBEAT_SECONDS", 0.01)
+    client = Client()
+
+    async def frames():
+        if begins_with == b"one":
+            yield b"one"
+        while not client.sent:
+            await asyncio.sleep(0)
+        raise Overloaded("full")
+
+    stream = EventStream(frames(), lambda: None, heartbeat=b"alive", encode_error=lambda error: str(error).encode())
+    await stream({}, client.receive, client.send)
+    bodies = [message["body"] for message in client.sent[1:]]
+    assert bodies == [begins_with, b"full", b""]
+
+
 async def test_silence_is_bridged_by_comments_and_a_stream_that_speaks_has_none(monkeypatch):
     monkeypatch.setattr(responses, "HEARTBEAT_SECONDS", 0.02)
     client, go_on = Client(), asyncio.Event()

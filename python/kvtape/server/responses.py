@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kvtape.errors import KvtapeError
 from kvtape.protocols.anthropic.errors import MessagesError
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.protocols.sse import HEARTBEAT
@@ -77,6 +78,10 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 class EventStream(Response):
     """Frames of an event stream, flushed one by one, and `heartbeat` while there are none, as during a long prefill.
 
+    The response begins with the first of these, not before: what goes wrong until then has a status of its own, which
+    clients know how to retry, and only what goes wrong later is `encode_error`'s frame. A client that waits for the
+    headers waits for the first token, but no longer than for a heartbeat.
+
     The frames' generator is closed and `on_close` called in any case: at the end, when the client goes away, and when
     not a single frame could be sent.
     """
@@ -84,7 +89,12 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, frames: AsyncGenerator[bytes, None], on_close: Callable[[], None], *, heartbeat: bytes = HEARTBEAT
+        self,
+        frames: AsyncGenerator[bytes, None],
+        on_close: Callable[[], None],
+        *,
+        heartbeat: bytes = HEARTBEAT,
+        encode_error: Callable[[KvtapeError], bytes] | None = None,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -92,6 +102,9 @@ class EventStream(Response):
         self._frames = frames
         self._on_close = on_close
         self._heartbeat = heartbeat
+        self._encode_error = encode_error
+        self._started = False
+        self._sending = asyncio.Lock()  # frames and heartbeats come from two tasks
         self._sent_at = time.monotonic()
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
@@ -101,6 +114,7 @@ class EventStream(Response):
 
         Raises:
             ClientDisconnect: the client went away.
+            KvtapeError: the frames failed before the first of them.
         """
         try:
             await _race(asyncio.ensure_future(self._pump(send)), receive)
@@ -109,20 +123,28 @@ class EventStream(Response):
             self._on_close()
 
     async def _pump(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         keeping_alive = asyncio.ensure_future(self._keep_alive(send))
         try:
             async with aclosing(self._frames) as frames:
                 async for frame in frames:
                     await self._send_frame(send, frame)
+                    await asyncio.sleep(0)  # frames that are all there must not hide that the client has gone
+        except KvtapeError as error:
+            if self._encode_error is None or not self._started:
+                raise
+            await self._send_frame(send, self._encode_error(error))
         finally:
             keeping_alive.cancel()
             await asyncio.wait([keeping_alive])
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send_frame(send, b"", more=False)
 
-    async def _send_frame(self, send: Send, frame: bytes) -> None:
+    async def _send_frame(self, send: Send, frame: bytes, *, more: bool = True) -> None:
         self._sent_at = time.monotonic()
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
+        async with self._sending:
+            if not self._started:
+                self._started = True
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": frame, "more_body": more})
 
     async def _keep_alive(self, send: Send) -> None:
         """Send a frame after each time of silence; beside the others, so that they cost no more for it."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import struct
 
 import httpx
 import pytest
 
 from kvtape import Engine
+from kvtape.errors import Overloaded
 from kvtape.protocols.sse import SseDecoder
 from kvtape.server import create_app
-from tests.serving import running
+from tests.serving import eventually, running
 
 BODY = {"messages": [{"role": "user", "content": "the system"}], "max_tokens": 8, "temperature": 0, "ignore_eos": True}
 
@@ -129,6 +133,45 @@ def test_bad_requests_name_what_is_wrong(http, content, headers, param):
     assert error["type"] == "invalid_request_error"
     if param is not None:
         assert error["param"] == param
+
+
+@pytest.fixture
+def nearly_full(tiny_engine):
+    """All sequences but two are open."""
+    taken = []
+    with contextlib.suppress(Overloaded):
+        while True:
+            taken.append(tiny_engine.open())
+    for sequence in taken[:2]:
+        sequence.close()
+    yield
+    for sequence in taken[2:]:
+        sequence.close()
+
+
+@pytest.mark.parametrize(("route", "prompt"), [("chat/completions", {}), ("completions", {"prompt": "the"})])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_is_full_says_so_by_its_status(http, nearly_full, route, prompt, stream):
+    for n, status in ((3, 503), (2, 200)):
+        response = http.post(f"/v1/{route}", json={**BODY, **prompt, "n": n, "stream": stream})
+        assert response.status_code == status, response.text
+        if status == 503:
+            assert response.json()["error"]["type"] == "unavailable_error"
+
+
+def test_a_client_that_breaks_off_leaves_the_loop_in_peace(url, app, caplog):
+    body = json.dumps({**BODY, "max_tokens": 1500, "n": 8, "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    host, port = url.removeprefix("http://").split(":")
+    with caplog.at_level("WARNING", "asyncio"):
+        for _ in range(4):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(head + body)
+                connection.recv(100)
+                reset = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        eventually(lambda: app.state.runtime.engine.stats().running == 0)
+    assert not caplog.records
 
 
 def joined(chunks, n):

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from kvtape.chat.choices import Choices, most_probable
 from kvtape.chat.conversation import ChatTurn, Turn, adds_bos, open_chat, open_prompts
 from kvtape.chat.scoring import score
-from kvtape.errors import InvalidRequest, KvtapeError
+from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.codec import ChatCall, decode_chat_request
 from kvtape.protocols.openai.completions_codec import (
     CompletionsCall,
@@ -55,7 +55,7 @@ async def chat_completions(request: Request) -> Response:
         encoder = ChatStreamEncoder(
             head, call.form, n=call.n, include_usage=call.include_usage, token_bytes=token_bytes
         )
-        return EventStream(_frames(choices, encoder), on_close=choices.close)
+        return _stream(choices, encoder)
     steps = await _collect(request, choices)
     return json_response(encode_completion(steps, choices.usage, head, call.form, token_bytes=token_bytes))
 
@@ -76,7 +76,7 @@ async def completions(request: Request) -> Response:
         raise
     if call.stream:
         stream = TextStreamEncoder(head, echoes, include_usage=call.include_usage, token_bytes=token_bytes)
-        return EventStream(_frames(choices, stream), on_close=choices.close)
+        return _stream(choices, stream)
     events = await _collect(request, choices)
     if call.best_of > call.n:
         of_prompts = [events[first : first + call.best_of] for first in range(0, len(events), call.best_of)]
@@ -136,20 +136,23 @@ class _Encoder(Protocol[T_in]):
     def end(self, usage: Usage) -> bytes: ...
 
 
+def _stream(choices: Choices[Any, T], encoder: _Encoder[T]) -> EventStream:
+    return EventStream(
+        _frames(choices, encoder), on_close=choices.close, encode_error=lambda error: encode_error_event(error) + DONE
+    )
+
+
 async def _frames(choices: Choices[Any, T], encoder: _Encoder[T]) -> AsyncGenerator[bytes, None]:
     started = False
-    try:
-        async with aclosing(choices.items()) as events:
-            async for index, event in events:
-                if not started:  # nothing is sent while the prompt is being prefilled
-                    started = True
-                    if frames := encoder.start():
-                        yield frames
-                if frames := encoder.event(index, event):
+    async with aclosing(choices.items()) as events:
+        async for index, event in events:
+            if not started:  # nothing is sent while the prompt is being prefilled
+                started = True
+                if frames := encoder.start():
                     yield frames
-        yield encoder.end(choices.usage) + DONE
-    except KvtapeError as error:
-        yield encode_error_event(error) + DONE
+            if frames := encoder.event(index, event):
+                yield frames
+    yield encoder.end(choices.usage) + DONE
 
 
 ROUTES = [

@@ -127,8 +127,11 @@ def test_eos_ends_only_where_it_is_allowed(engine: Engine) -> None:
 
 
 def test_ids_outside_the_vocabulary_are_refused(engine: Engine) -> None:
-    with pytest.raises(InvalidRequest, match=f"allowed_tokens has token {engine.model.n_vocab} of a vocabulary"):
+    with pytest.raises(
+        InvalidRequest, match=f"allowed_tokens has token {engine.model.n_vocab} of a vocabulary"
+    ) as caught:
         run(engine, allowed_tokens=(3, engine.model.n_vocab))
+    assert caught.value.param == "allowed_tokens"
     assert len(run(engine, allowed_tokens=(3,))) == 8
 
 

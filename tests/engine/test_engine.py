@@ -140,9 +140,10 @@ def test_misuse_is_refused(engine: Engine) -> None:
         sequence.generate()
     with pytest.raises(InvalidRequest, match="temperature"):
         sequence.generate(temperature=-1)
-    for token in (-1, engine.model.n_vocab):
-        with pytest.raises(InvalidRequest, match=f"logit_bias has token {token} of a vocabulary"):
+    for token in (-1, engine.model.n_vocab, 2**40):
+        with pytest.raises(InvalidRequest, match=f"logit_bias has token {token} of a vocabulary") as caught:
             sequence.generate(logit_bias={token: 1.0})
+        assert caught.value.param == "logit_bias"
     with pytest.raises(InvalidRequest, match="not both"):
         sequence.generate(SamplingParams(), temperature=1)
     for bad in ([engine.model.n_vocab], [-1], [2**40]):

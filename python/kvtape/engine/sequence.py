@@ -25,8 +25,12 @@ def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer)
     """Return the native form of sampling parameters; where there is no seed, one is drawn here.
 
     Raises:
-        InvalidRequest: a shown token is none of the tokenizer's control tokens.
+        InvalidRequest: an id is outside the vocabulary, or a shown token none of the tokenizer's control tokens.
     """
+    for name, ids in (("logit_bias", params.logit_bias), ("allowed_tokens", params.allowed_tokens)):
+        for token_id in ids:
+            if not 0 <= token_id < tokenizer.n_vocab:
+                raise InvalidRequest(f"{name} has token {token_id} of a vocabulary of {tokenizer.n_vocab}", param=name)
     return _core.GenerationParams(
         sampling=native_sampling(params, seed=secrets.randbits(64)),
         max_tokens=params.max_tokens,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kvtape.protocols.openai.models import Head
 from kvtape.types import (
     ContentDelta,
@@ -49,4 +51,7 @@ CALLS = steps(
     finish=ReplyFinish.TOOL_CALLS,
 )
 CUT = steps([ToolCallStart(0, "f")], [ToolCallArguments(0, '{"a"')], [], finish=ReplyFinish.LENGTH)
+
 THOUGHT = steps([], [ReasoningDelta("I th")], [ReasoningDelta("ink")], [], [ContentDelta("so")], [])
+for _step in THOUGHT[:4]:
+    _step.token = replace(_step.token, in_reasoning=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kvtape.protocols.openai.reply import ReplyForm, call_id, encode_completion, encode_usage, shown_events
+from kvtape.protocols.openai.reply import ReplyForm, call_id, encode_completion, shown_events
 from kvtape.types import ContentDelta, ReplyFinish, ReplyStep, TokenEvent
 from tests.protocols.openai.replies import CALLS, CUT, HEAD, THOUGHT, USAGE, spell, steps
 
@@ -76,9 +76,11 @@ def test_logprobs_are_of_every_token():
     assert [(entry["token"], entry["logprob"]) for entry in entries] == [(str(i), -i) for i in range(1, 11)]
 
 
-def test_usage():
-    assert json.loads(json.dumps(encode_usage(USAGE).total_tokens)) == 11
-    assert encode_usage(USAGE).prompt_tokens_details.cached_tokens == 4
+def test_usage_counts_reasoning_where_there_was_any():
+    body = json.loads(encode_completion([THOUGHT, THOUGHT, CALLS], USAGE, HEAD, ReplyForm(reasoning=False)))
+    assert body["usage"]["completion_tokens_details"] == {"reasoning_tokens": 8}
+    body = json.loads(encode_completion([CALLS], USAGE, HEAD, ReplyForm()))
+    assert "completion_tokens_details" not in body["usage"]
 
 
 @pytest.mark.parametrize(("choice", "call"), [(127, 127), (0, 999)])

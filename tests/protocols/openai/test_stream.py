@@ -54,6 +54,14 @@ def test_stream_with_usage_carries_null_until_the_last_chunk():
     )  # fmt: skip
 
 
+def test_usage_counts_reasoning_where_there_was_any():
+    encoder = ChatStreamEncoder(HEAD, ReplyForm(), n=2, include_usage=True)
+    for index, made in ((0, THOUGHT), (1, THOUGHT)):
+        for step in made:
+            encoder.event(index, step)
+    assert b'"completion_tokens_details":{"reasoning_tokens":8}' in encoder.end(USAGE)
+
+
 def chunks(frames):
     return [json.loads(event.data)["choices"][0] for event in SseDecoder().feed(frames)]
 

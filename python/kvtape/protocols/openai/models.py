@@ -13,6 +13,7 @@ __all__ = [
     "Chunk",
     "ChunkChoice",
     "Completion",
+    "CompletionTokensDetails",
     "Delta",
     "FunctionDelta",
     "Head",
@@ -65,6 +66,12 @@ class PromptTokensDetails(msgspec.Struct):
     cached_tokens: int
 
 
+class CompletionTokensDetails(msgspec.Struct):
+    """How much of the reply was reasoning, its markers included."""
+
+    reasoning_tokens: int
+
+
 class UsageBody(msgspec.Struct):
     """Token counts; `prompt_tokens - cached_tokens` is what the request computed."""
 
@@ -72,6 +79,7 @@ class UsageBody(msgspec.Struct):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET  # where the model reasoned
 
 
 class CalledFunction(msgspec.Struct):

@@ -46,13 +46,14 @@ def encode_finish(finish: ReplyFinish, form: ReplyForm) -> str:
     return "function_call" if form.legacy and finish is ReplyFinish.TOOL_CALLS else str(finish)
 
 
-def encode_usage(usage: Usage) -> models.UsageBody:
-    """Put token counts into the wire's shape."""
+def encode_usage(usage: Usage, n_reasoning: int = 0) -> models.UsageBody:
+    """Put token counts into the wire's shape; `n_reasoning` of the completion's are reasoning."""
     return models.UsageBody(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=models.PromptTokensDetails(usage.cached_tokens),
+        completion_tokens_details=models.CompletionTokensDetails(n_reasoning) if n_reasoning else UNSET,
     )
 
 
@@ -77,8 +78,9 @@ def encode_completion(
                 index=index,
             )
         )
+    counts = encode_usage(usage, sum(step.token.in_reasoning for steps in choices for step in steps))
     tier = UNSET if form.service_tier is None else form.service_tier
-    return msgspec.json.encode(models.Completion(*head, encoded, encode_usage(usage), service_tier=tier))
+    return msgspec.json.encode(models.Completion(*head, encoded, counts, service_tier=tier))
 
 
 def _message(steps: Sequence[ReplyStep], head: models.Head, index: int, form: ReplyForm) -> models.OutputMessage:

@@ -63,6 +63,7 @@ class ChatStreamEncoder:
         self._token_bytes = token_bytes
         self._service_tier = UNSET if form.service_tier is None else form.service_tier
         self._choices = [_Choice() for _ in range(n)]
+        self._n_reasoning = 0
 
     def start(self) -> bytes:
         """Frame the role of each choice, all before the first text: clients count the choices as they come."""
@@ -72,6 +73,7 @@ class ChatStreamEncoder:
     def event(self, index: int, step: ReplyStep) -> bytes:
         """Frame what a step adds, and the finish reason after the last; empty while there is nothing to show."""
         choice = self._choices[index]
+        self._n_reasoning += step.token.in_reasoning
         if self._token_bytes:
             choice.tokens.append(step.token)
         frames = []
@@ -89,7 +91,7 @@ class ChatStreamEncoder:
 
     def end(self, usage: Usage) -> bytes:
         """Frame the usage where it was asked for."""
-        return self._frame([], encode_usage(usage)) if self._include_usage else b""
+        return self._frame([], encode_usage(usage, self._n_reasoning)) if self._include_usage else b""
 
     def _deltas(self, index: int, event: Event) -> Iterator[models.Delta]:
         choice = self._choices[index]

@@ -112,6 +112,8 @@ def test_inert_fields_pass(fields):
         ({"logprobs": -1}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 0, "echo": True, "stream": True}, "max_tokens"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens"),
         ({"temperature": 2.5}, "temperature"),
         ({"stop": ["a"] * 5}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),

@@ -325,6 +325,19 @@ def test_bad_completions_name_what_is_wrong(http, app, fields, code, param):
     assert app.state.runtime.engine.stats().n_sequences == n_before
 
 
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_an_echo_alone_scores_its_prompt(http, logprobs):
+    fields = {"prompt": ["the system", "a user"], "n": 2, "best_of": 3, "echo": True, "logprobs": logprobs}
+    longer, alone = (complete(http, **fields, max_tokens=n).json() for n in (1, 0))
+    assert alone["usage"]["completion_tokens"] == 0
+    assert alone["usage"]["total_tokens"] == alone["usage"]["prompt_tokens"] == longer["usage"]["prompt_tokens"]
+    assert [choice["text"] for choice in alone["choices"]] == ["the system"] * 2 + ["a user"] * 2
+    assert {choice["finish_reason"] for choice in alone["choices"]} == {"length"}
+    for one, other in zip(alone["choices"], longer["choices"], strict=True):
+        expected = logprobs and {name: values[:-1] for name, values in other["logprobs"].items()}
+        assert one["logprobs"] == expected
+
+
 def test_an_echo_shows_neither_the_bos_nor_the_space_that_were_put_before_it(make_tiny_model):
     body = {"prompt": "the the", "echo": True, "logprobs": 1, "max_tokens": 1}
     engine = Engine(make_tiny_model(architecture="gemma3"), kv_memory="64M", n_threads=1)

@@ -18,7 +18,7 @@ from kvtape.protocols.openai.reply import encode_usage
 from kvtape.protocols.requests import decode_request, refuse_all, refuse_unless
 from kvtape.protocols.sampling import token_limit
 from kvtape.protocols.sse import encode_event
-from kvtape.types import MAX_CHOICES, SamplingParams, TokenEvent, Usage, check_bound
+from kvtape.types import MAX_CHOICES, FinishReason, SamplingParams, TokenEvent, Usage, check_bound
 
 __all__ = [
     "CompletionsCall",
@@ -45,6 +45,7 @@ class CompletionsCall:
     best_of: int  # at least n
     echo: bool
     logprobs: bool  # whether they are shown; the parameters may ask for them for the sake of best_of
+    only_echo: bool = False  # max_tokens is 0: what is generated is not told
 
 
 def decode_completions_request(body: bytes) -> CompletionsCall:
@@ -65,6 +66,8 @@ def decode_completions_request(body: bytes) -> CompletionsCall:
         raise InvalidRequest(
             f"{len(prompts)} prompts with {best_of} choices each are more than {MAX_CHOICES}", param="prompt"
         )
+    can_be_empty = request.echo and not request.stream
+    refuse_unless(request.max_tokens != 0 or bool(can_be_empty), "max_tokens", "may be 0 with echo, not in a stream")
     if request.logprobs is not None:
         check_bound("text_logprobs", request.logprobs, param="logprobs")
     return CompletionsCall(
@@ -76,6 +79,7 @@ def decode_completions_request(body: bytes) -> CompletionsCall:
         best_of=best_of,
         echo=bool(request.echo),
         logprobs=request.logprobs is not None,
+        only_echo=request.max_tokens == 0,
     )
 
 
@@ -101,9 +105,10 @@ def _is_ids(value: Any) -> bool:
 
 
 def _read_params(request: CompletionsRequest, *, logprobs: bool) -> SamplingParams:
+    max_tokens = DEFAULT_MAX_TOKENS if request.max_tokens is None else token_limit(request.max_tokens or 1, None)
     return read_sampling(
         request,
-        max_tokens=DEFAULT_MAX_TOKENS if request.max_tokens is None else token_limit(request.max_tokens, None),
+        max_tokens=max_tokens,
         temperature=DEFAULT_TEMPERATURE if request.temperature is None else request.temperature,
         top_p=request.top_p,
         logprobs=logprobs,
@@ -184,7 +189,7 @@ def encode_text_completion(
     *,
     token_bytes: TokenBytes | None = None,
 ) -> bytes:
-    """Encode a plain reply from all events of each choice; arguments as of `TextStreamEncoder`."""
+    """Encode a plain reply from all events of each choice, which may be none; arguments as of `TextStreamEncoder`."""
     encoders = _logprobs_encoders(echoes, token_bytes)
     encoded = []
     for index, (events, echo) in enumerate(zip(choices, echoes, strict=True)):
@@ -192,7 +197,8 @@ def encode_text_completion(
         if logprobs and echo.logprobs:
             logprobs = echo.logprobs.followed_by(logprobs)
         text = echo.text + "".join(event.text for event in events)
-        encoded.append(TextChoice(text, index, logprobs, str(events[-1].finish_reason)))
+        reason = events[-1].finish_reason if events else FinishReason.LENGTH
+        encoded.append(TextChoice(text, index, logprobs, str(reason)))
     return msgspec.json.encode(TextCompletion(*head, encoded, usage=encode_usage(usage)))
 
 

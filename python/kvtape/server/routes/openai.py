@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
@@ -81,7 +82,10 @@ async def completions(request: Request) -> Response:
     if call.best_of > call.n:
         of_prompts = [events[first : first + call.best_of] for first in range(0, len(events), call.best_of)]
         events = [chosen for candidates in of_prompts for chosen in most_probable(candidates, call.n)]
-    return json_response(encode_text_completion(events, echoes, choices.usage, head, token_bytes=token_bytes))
+    usage = choices.usage
+    if call.only_echo:  # one token was drawn nevertheless: the usage of a generation is that of its prompt, too
+        events, usage = [[] for _ in events], replace(usage, completion_tokens=0)
+    return json_response(encode_text_completion(events, echoes, usage, head, token_bytes=token_bytes))
 
 
 async def _echoes(runtime: Runtime, call: CompletionsCall, choices: Choices[Turn, TokenEvent]) -> list[Echo]:

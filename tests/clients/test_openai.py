@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from kvtape.server import responses
+from tests.clients.npm import run_node_tests
 from tests.serving import eventually
 
 CHAT = [{"role": "user", "content": "the system"}]
@@ -275,3 +276,7 @@ async def test_the_asynchronous_client(async_client, model, tiny_engine):
         break
     await stream.close()
     eventually(lambda: tiny_engine.stats().running == 0)
+
+
+def test_the_client_of_npm(tiny_url, request):
+    run_node_tests("openai", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 
 from kvtape.server import create_app
@@ -14,3 +15,20 @@ __all__ = ["tiny_engine"]
 def tiny_url(tiny_engine):
     with running(create_app(tiny_engine, api_keys=["LS-test"])) as url:
         yield url
+
+
+@pytest.fixture
+def client(tiny_url):
+    with openai.OpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(tiny_url):
+    async with openai.AsyncOpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def model(client):
+    return client.models.list().data[0].id

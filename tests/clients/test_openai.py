@@ -10,85 +10,12 @@ import pytest
 
 from kvtape.server import responses
 from tests.clients.npm import run_node_tests
+from tests.clients.openai_replies import Joined, assert_stream_is_plain, counts, extra, plain_choices
 from tests.serving import eventually
 
 CHAT = [{"role": "user", "content": "the system"}]
 TOO_LONG = [{"role": "user", "content": "x" * 4000}]
 WORDS = ["the", "system", "and", "a", "user", "of", "tape:", "rows,", "ünïcode,", "日本", "😀"]
-
-
-@pytest.fixture
-def client(tiny_url):
-    with openai.OpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def model(client):
-    return client.models.list().data[0].id
-
-
-@pytest.fixture
-async def async_client(tiny_url):
-    async with openai.AsyncOpenAI(base_url=f"{tiny_url}/v1", api_key="LS-test", max_retries=0) as client:
-        yield client
-
-
-def extra(**fields):
-    """Return what keeps a random model talking."""
-    return {"extra_body": {"ignore_eos": True, **fields}}
-
-
-class Joined:
-    """A stream of either route, put together again by choice."""
-
-    def __init__(self, chunks):
-        self.choices = {}
-        self.usage = None
-        self.heads = set()
-        for chunk in chunks:
-            self.heads.add((chunk.id, chunk.created, chunk.model, chunk.system_fingerprint))
-            self.usage = chunk.usage
-            for piece in chunk.choices:
-                text, logprobs, reason = self.choices.get(piece.index, ("", None, None))
-                assert reason is None, "nothing follows the finish reason"
-                delta = piece.text if hasattr(piece, "text") else piece.delta.content
-                self.choices[piece.index] = (
-                    text + (delta or ""),
-                    joined_logprobs(logprobs, piece.logprobs),
-                    piece.finish_reason,
-                )
-        assert len(self.heads) == 1
-
-
-def joined_logprobs(old, new):
-    if new is None:
-        return old
-    lists = {name: values for name, values in new.model_dump().items() if isinstance(values, list)}
-    return {name: (old or {}).get(name, []) + values for name, values in lists.items()}
-
-
-def plain_choices(reply):
-    """Return a plain reply as `Joined.choices` is."""
-    return {
-        choice.index: (
-            choice.text if hasattr(choice, "text") else choice.message.content,
-            joined_logprobs(None, choice.logprobs),
-            choice.finish_reason,
-        )
-        for choice in reply.choices
-    }
-
-
-def counts(usage):
-    return usage.prompt_tokens, usage.completion_tokens, usage.total_tokens  # what is cached depends on who came before
-
-
-def assert_stream_is_plain(create, fields):
-    plain = create(**fields)
-    streamed = Joined(create(**fields, stream=True, stream_options={"include_usage": True}))
-    assert streamed.choices == plain_choices(plain), fields
-    assert counts(streamed.usage) == counts(plain.usage)
 
 
 def random_fields(rng, text):

@@ -19,8 +19,8 @@ def program() -> Path | None:
     return path if path.exists() else None
 
 
-def start(model: Path, threads: int) -> AbstractContextManager[Server]:
+def start(model: Path, threads: int, *, n_ctx: int = N_CTX) -> AbstractContextManager[Server]:
     """Run the server for the block."""
     port = free_port()
-    command = [str(program()), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), "-c", str(N_CTX)]
+    command = [str(program()), "-m", str(model), "--host", "127.0.0.1", "--port", str(port), "-c", str(n_ctx)]
     return running([*command, "-t", str(threads), "-np", "1", "--cache-prompt"], port)

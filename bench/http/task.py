@@ -22,7 +22,7 @@ class Server:
     """A server on loopback that speaks OpenAI's chat completions."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def arrivals(self, text: str, max_tokens: int) -> list[float]:
         """Ask with `text` as one user message; return the seconds from the request to each piece of the answer.
@@ -37,7 +37,7 @@ class Server:
             "stream": True,
         }
         lines = []
-        http = HTTPConnection("127.0.0.1", self._port, timeout=600)
+        http = HTTPConnection("127.0.0.1", self.port, timeout=600)
         http.connect()
         begin = time.perf_counter()
         http.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})

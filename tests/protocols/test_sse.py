@@ -44,9 +44,9 @@ STREAM = (
 EVENTS = [
     SseEvent('{"a": "é€"}', "connected"),
     SseEvent("one\ntwo"),
-    SseEvent("tight"),
-    SseEvent(""),
-    SseEvent("[DONE]"),
+    SseEvent("tight", id="4"),
+    SseEvent("", id="4"),
+    SseEvent("[DONE]", id="4"),
 ]
 
 
@@ -59,6 +59,12 @@ def test_decoder_reads_the_same_events_at_every_cut(cut):
 def test_decoder_reads_byte_by_byte():
     decoder = SseDecoder()
     assert [event for byte in STREAM for event in decoder.feed(bytes([byte]))] == EVENTS
+
+
+def test_a_number_is_a_line_of_its_own_and_stays_the_last_one_of_the_decoder():
+    frame = encode_event(b"{}", event="x", number=17) + encode_event(b"1") + encode_event(b"2", number=18)
+    assert frame == b"event: x\ndata: {}\nid: 17\n\ndata: 1\n\ndata: 2\nid: 18\n\n"
+    assert [event.id for event in SseDecoder().feed(frame)] == ["17", "17", "18"]
 
 
 def test_decoder_reads_what_the_encoder_writes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 import pytest
@@ -15,7 +16,7 @@ def event(version):
 
 async def read_all(subscription):
     async with aclosing(subscription.batches()) as batches:
-        return [item.version async for batch in batches for item in batch]
+        return [item.event.version async for batch in batches for item in batch]
 
 
 async def test_everybody_sees_every_event_in_order_until_the_end():
@@ -54,3 +55,51 @@ async def test_unsubscribing_ends_delivery():
     hub.publish(event(1))
     subscription.end()
     assert await read_all(subscription) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "expected", "resumed"),
+    [
+        (None, [], False),
+        (5, [], True),
+        (3, [4, 5], True),
+        (2, [3, 4, 5], True),  # the history holds three
+        (1, [], False),
+        (0, [], False),
+        (6, [], False),  # of another session
+    ],
+)
+async def test_a_reader_that_comes_back_goes_on_where_it_was(after, expected, resumed):
+    hub = EventHub(capacity=3)
+    for version in range(1, 6):
+        hub.publish(event(version))
+    subscription = hub.subscribe(after)
+    assert subscription.resumed == resumed
+    assert subscription.after == (after if resumed else 5)
+    hub.close()
+    assert await read_all(subscription) == expected
+
+
+async def test_a_session_without_events_can_be_resumed_at_its_beginning():
+    hub = EventHub()
+    subscription = hub.subscribe(0)
+    assert subscription.resumed
+    hub.publish(event(1))
+    hub.close()
+    assert await read_all(subscription) == [1]
+
+
+async def test_taken_waits_until_the_reader_has_dealt_with_all():
+    hub = EventHub()
+    subscription = hub.subscribe()
+    subscription.put("answer")
+    waiting = asyncio.ensure_future(subscription.taken())
+    batches = subscription.batches()
+    assert await anext(batches) == ["answer"]
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    following = asyncio.ensure_future(anext(batches))
+    await waiting
+    subscription.end()
+    with pytest.raises(StopAsyncIteration):
+        await following

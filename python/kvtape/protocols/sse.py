@@ -19,8 +19,8 @@ HEARTBEAT = b": heartbeat\n\n"
 _LINE_BREAKS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
 
-def encode_event(data: bytes, *, event: str | None = None) -> bytes:
-    """Frame one JSON payload, with an `event:` line where the dialect names its events.
+def encode_event(data: bytes, *, event: str | None = None, number: int | None = None) -> bytes:
+    """Frame one JSON payload, with an `event:` line where the dialect names its events, and an `id:` line to resume at.
 
     Raises:
         ValueError: the payload or the name spans more than one line; that frame would be read as two.
@@ -30,19 +30,21 @@ def encode_event(data: bytes, *, event: str | None = None) -> bytes:
             data = data.replace(raw, escaped)
     if b"\n" in data or b"\r" in data:
         raise ValueError("the payload of an event is one line of JSON, found a line break in it")
+    end = b"\n\n" if number is None else b"\nid: %d\n\n" % number
     if event is None:
-        return b"data: " + data + b"\n\n"
+        return b"data: " + data + end
     if "\n" in event or "\r" in event:
         raise ValueError(f"the name of an event is one line, found {event!r}")
-    return b"event: " + event.encode() + b"\ndata: " + data + b"\n\n"
+    return b"event: " + event.encode() + b"\ndata: " + data + end
 
 
 @dataclass(frozen=True, slots=True)
 class SseEvent:
-    """One received event; `event` is empty where the frame did not name one."""
+    """One received event; `event` is empty where the frame did not name one, `id` is the last one that was sent."""
 
     data: str
     event: str = ""
+    id: str = ""
 
 
 class SseDecoder:
@@ -57,7 +59,7 @@ class SseDecoder:
         self._line = ""
         self._after_cr = False
         self._at_start = True
-        self._event = ""
+        self._event = self._id = ""
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[SseEvent]:
@@ -80,7 +82,9 @@ class SseDecoder:
                 self._data.append(value)
             elif name == "event":
                 self._event = value
+            elif name == "id":
+                self._id = value
             return None
-        event = SseEvent("\n".join(self._data), self._event) if self._data else None
+        event = SseEvent("\n".join(self._data), self._event, self._id) if self._data else None
         self._event, self._data = "", []
         return event

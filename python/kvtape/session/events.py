@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-__all__ = ["DataUpdated", "EventHub", "FlashReady", "SessionEvent", "Subscription"]
+__all__ = ["DataUpdated", "EventHub", "FlashReady", "NumberedEvent", "SessionEvent", "Subscription"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,34 @@ class FlashReady:
 SessionEvent = DataUpdated | FlashReady
 
 
+@dataclass(frozen=True, slots=True)
+class NumberedEvent:
+    """An event and its place among all of the session, counted from 1."""
+
+    number: int
+    event: SessionEvent
+
+
 class Subscription:
     """The queue of one reader. A reader that falls more than `capacity` events behind is cut off.
 
     What else is to reach the reader, between the events, goes through the same queue as text.
+
+    Attributes:
+        after: number of the last event that is not in the queue.
+        resumed: whether that is what the reader asked for.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, after: int = 0, resumed: bool = False) -> None:
+        self.after = after
+        self.resumed = resumed
         self._capacity = capacity
-        self._events: deque[SessionEvent | str] = deque()
+        self._events: deque[NumberedEvent | str] = deque()
         self._wake = asyncio.Event()
         self._taken = asyncio.Event()
         self.ended = False
 
-    def put(self, event: SessionEvent | str) -> None:
+    def put(self, event: NumberedEvent | str) -> None:
         """Queue an event, or end the subscription when its queue is full."""
         self._taken.clear()
         if len(self._events) >= self._capacity:
@@ -67,7 +81,7 @@ class Subscription:
         """Wait until the reader has dealt with everything that is queued."""
         await self._taken.wait()
 
-    async def batches(self) -> AsyncGenerator[list[SessionEvent | str], None]:
+    async def batches(self) -> AsyncGenerator[list[NumberedEvent | str], None]:
         """Yield queued events as they come."""
         while True:
             if not self._events:
@@ -84,18 +98,29 @@ class Subscription:
 
 
 class EventHub:
-    """All subscriptions of a session."""
+    """All subscriptions of a session, and its last `capacity` events for readers that come back."""
 
     def __init__(self, *, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._subscriptions: set[Subscription] = set()
+        self._history: deque[NumberedEvent] = deque(maxlen=capacity)
+        self._number = 0
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def subscribe(self) -> Subscription:
-        """Open a queue that sees every event from now on."""
-        subscription = Subscription(self._capacity)
+    def subscribe(self, after: int | None = None) -> Subscription:
+        """Open a queue that sees every event from now on, or from behind the one with the number `after`.
+
+        A number that was never given, or after which events are gone already, counts as none.
+        """
+        oldest = self._history[0].number if self._history else self._number + 1
+        resumed = after is not None and oldest - 1 <= after <= self._number
+        start = self._number if after is None or not resumed else after
+        subscription = Subscription(self._capacity, after=start, resumed=resumed)
+        for missed in self._history:
+            if missed.number > start:
+                subscription.put(missed)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -105,8 +130,11 @@ class EventHub:
 
     def publish(self, event: SessionEvent) -> None:
         """Queue an event for everybody."""
+        self._number += 1
+        numbered = NumberedEvent(self._number, event)
+        self._history.append(numbered)
         for subscription in list(self._subscriptions):
-            subscription.put(event)
+            subscription.put(numbered)
             if subscription.ended:
                 self.unsubscribe(subscription)
 

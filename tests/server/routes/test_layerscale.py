@@ -36,9 +36,11 @@ def push(http, session, rows=CANDLES):
 class Events:
     """An open event stream."""
 
-    def __init__(self, http, session):
+    def __init__(self, http, session, after=None):
         self._decoder, self._ready = SseDecoder(), []
-        self._context = http.stream("GET", f"{session}/events")
+        headers = {} if after is None else {"last-event-id": after}
+        self._context = http.stream("GET", f"{session}/events", headers=headers)
+        self.last_id = ""
 
     def __enter__(self):
         self._pieces = self._context.__enter__().iter_bytes()
@@ -53,6 +55,7 @@ class Events:
         event = self._ready.pop(0)
         body = json.loads(event.data)
         assert body["type"] == event.event
+        self.last_id = event.id
         return body
 
 
@@ -289,6 +292,27 @@ def test_an_equal_question_is_answered_from_the_flash_cache(http, session, strea
     assert (answer["n_tokens"], answer["data_version"]) == (0, 1)
     assert answer["total_tokens"] == http.get(session).json()["tokens"]
     assert http.get("/health").json()["session_flash_hits"] == hits + 1
+
+
+def test_events_go_on_where_the_reader_broke_off(http, session):
+    http.post(f"{session}/flash", json={"query": "up?", "max_tokens": 2})
+    with Events(http, session) as events:
+        assert events.next()["type"] == "connected"
+        push(http, session)
+        assert events.next()["type"] == "data_updated"
+        seen = events.last_id
+    eventually(lambda: http.get(f"{session}/flash").json()["data"][0]["fresh"])
+    push(http, session)
+    eventually(lambda: http.get(f"{session}/flash").json()["data"][0].get("data_version") == 2)
+    with Events(http, session, after=seen) as events:
+        bodies = [events.next() for _ in range(4)]
+        assert events.last_id == "4"
+    assert [body["type"] for body in bodies] == ["connected", "flash_ready", "data_updated", "flash_ready"]
+    assert [body["data_version"] for body in bodies] == [2, 1, 2, 2]
+    for nonsense in ("x", "-1", "99", "\u0663"):
+        with Events(http, session, after=nonsense.encode()) as events:
+            assert [events.next()["type"] for _ in range(2)] == ["connected", "flash_ready"]
+            assert events.last_id == "4"
 
 
 def test_events_replay_the_answers_and_then_follow_the_data(http, session):

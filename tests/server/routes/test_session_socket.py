@@ -73,6 +73,17 @@ def test_answers_that_are_there_are_replayed(server):
             assert [receive(ws)[0] for _ in range(2)] == ["connected", "flash_ready"]
 
 
+def test_a_socket_goes_on_where_the_last_one_broke_off(server):
+    with session(server) as (http, made):
+        with connect(address(server, made)) as ws:
+            assert json.loads(ws.recv(timeout=20))["id"] == 0
+        http.post(f"/v1/sessions/{made}/stream/push", json={"data": CANDLES})
+        eventually(lambda: http.get(f"/v1/sessions/{made}").json()["data_version"] == 1)
+        with connect(address(server, made, "?last_event_id=0")) as ws:
+            messages = [json.loads(ws.recv(timeout=20)) for _ in range(2)]
+        assert [(message["type"], message["id"]) for message in messages] == [("connected", 0), ("data_updated", 1)]
+
+
 def test_errors_leave_the_connection_open(server):
     with session(server) as (_, made), connect(address(server, made)) as ws:
         receive(ws)

@@ -158,9 +158,14 @@ def encode_frame(frame: models.GenerateToken | models.Generated) -> bytes:
     return encode_event(msgspec.json.encode(frame))
 
 
-def encode_session_event(event: models.Connected | models.FlashReady | models.DataUpdated) -> bytes:
-    """Frame one event of a session (dialect B); the name is in the payload too, where some clients look for it."""
-    return encode_event(msgspec.json.encode(event), event=str(type(event).__struct_config__.tag))
+def encode_session_event(
+    event: models.Connected | models.FlashReady | models.DataUpdated, number: int | None = None
+) -> bytes:
+    """Frame one event of a session (dialect B); the name is in the payload too, where some clients look for it.
+
+    `number` is what a client sends as `Last-Event-ID` to go on behind it.
+    """
+    return encode_event(msgspec.json.encode(event), event=str(type(event).__struct_config__.tag), number=number)
 
 
 def _flash_text(query: str, path: str) -> str:

@@ -37,11 +37,12 @@ class CloseMessage(msgspec.Struct, tag="close"):
     """The client is done."""
 
 
-class Envelope(msgspec.Struct):
-    """What the server sends."""
+class Envelope(msgspec.Struct, omit_defaults=True):
+    """What the server sends; `id` is the number of an event, to go on behind it."""
 
     type: str
     data: msgspec.Struct | dict[str, Any]
+    id: int | None = None
 
 
 def decode_message(text: str, row_type: Any) -> PushMessage[Any] | PingMessage | CloseMessage:
@@ -68,10 +69,12 @@ def decode_message(text: str, row_type: Any) -> PushMessage[Any] | PingMessage |
     return PushMessage(message["data"])
 
 
-def encode_event(event: models.Connected | models.FlashReady | models.DataUpdated | models.PushResult) -> str:
+def encode_event(
+    event: models.Connected | models.FlashReady | models.DataUpdated | models.PushResult, number: int | None = None
+) -> str:
     """Encode what happened in the session, or the answer to a push."""
     kind = "push_ack" if isinstance(event, models.PushResult) else str(event.__struct_config__.tag)
-    return _encode(kind, event)
+    return _encode(kind, event, number)
 
 
 def encode_pong() -> str:
@@ -85,5 +88,5 @@ def encode_error(error: BaseException) -> str:
     return _encode("error", {"message": api_error.message, "code": api_error.status})
 
 
-def _encode(kind: str, data: msgspec.Struct | dict[str, Any]) -> str:
-    return msgspec.json.encode(Envelope(kind, data)).decode()
+def _encode(kind: str, data: msgspec.Struct | dict[str, Any], number: int | None = None) -> str:
+    return msgspec.json.encode(Envelope(kind, data, number)).decode()

@@ -181,10 +181,11 @@ async def delete_flash(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """Stream what happens in the session, after the current answers."""
+    """Stream what happens in the session, after the current answers, or after the event that the client saw last."""
     session = _session(request)
-    subscription = session.hub.subscribe()  # before `connected` is written, so that nothing falls between
-    opening = b"".join(encode_session_event(event) for event in views.opening(session))
+    resume_at = views.event_number(request.headers.get("last-event-id"))
+    subscription = session.hub.subscribe(resume_at)  # before `connected` is written, so that nothing falls between
+    opening = b"".join(encode_session_event(event, number) for event, number in views.opening(session, subscription))
 
     def close() -> None:
         session.hub.unsubscribe(subscription)
@@ -197,7 +198,11 @@ async def _event_frames(opening: bytes, subscription: Subscription) -> AsyncGene
     yield opening
     async with aclosing(subscription.batches()) as batches:
         async for batch in batches:
-            yield b"".join(encode_session_event(views.session_event(e)) for e in batch if not isinstance(e, str))
+            yield b"".join(
+                encode_session_event(views.session_event(item.event), item.number)
+                for item in batch
+                if not isinstance(item, str)
+            )
 
 
 _ONE = "/v1/sessions/{session_id}"

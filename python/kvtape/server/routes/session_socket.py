@@ -34,7 +34,8 @@ async def session_socket(socket: WebSocket) -> None:
     """Serve one connection until either side ends it, or the session does."""
     session = runtime_of(socket).sessions.get(socket.path_params["session_id"])
     session.touch()
-    subscription = session.hub.subscribe()  # before `connected` is sent, so that nothing falls between
+    resume_at = views.event_number(socket.query_params.get("last_event_id"))  # browsers cannot set headers here
+    subscription = session.hub.subscribe(resume_at)  # before `connected` is sent, so that nothing falls between
     try:
         await socket.accept(subprotocol=BEARER if BEARER in socket.scope["subprotocols"] else None)
         await _serve(socket, session, subscription)
@@ -46,8 +47,8 @@ async def session_socket(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, session: Session, subscription: Subscription) -> None:
-    for event in views.opening(session):
-        await socket.send_text(encode_event(event))
+    for event, number in views.opening(session, subscription):
+        await socket.send_text(encode_event(event, number))
     work = [_read(socket, session, subscription), _write(socket, subscription)]
     if connection := connection_of(socket.scope):
         work.append(connection.keep_alive(every=PING_SECONDS, timeout=READ_SECONDS, payload=b"hb"))
@@ -94,7 +95,9 @@ async def _write(socket: WebSocket, subscription: Subscription) -> None:
     async with aclosing(subscription.batches()) as batches:
         async for batch in batches:
             for item in batch:
-                await socket.send_text(item if isinstance(item, str) else encode_event(views.session_event(item)))
+                if not isinstance(item, str):
+                    item = encode_event(views.session_event(item.event), item.number)
+                await socket.send_text(item)
 
 
 ROUTES = [WebSocketRoute("/v1/sessions/{session_id}/ws", session_socket)]

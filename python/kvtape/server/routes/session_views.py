@@ -11,7 +11,7 @@ from msgspec import UNSET
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.openai.reply import encode_usage
 from kvtape.session.context import PushAck
-from kvtape.session.events import FlashReady, SessionEvent
+from kvtape.session.events import FlashReady, SessionEvent, Subscription
 from kvtape.session.flash import FlashAnswer, FlashQuery
 from kvtape.session.session import Answer, Session
 
@@ -225,13 +225,22 @@ def _with_answer(target: _Flash, answer: FlashAnswer | None) -> _Flash:
     return target
 
 
-def opening(session: Session) -> list[models.Connected | models.FlashReady | models.DataUpdated]:
-    """Describe what every reader of events gets first: where the session is, and its current answers."""
-    connected = models.Connected(
-        session.id, session.version, len(session.board.queries), streaming=not session.context.stopped
-    )
-    answered = [query for query in session.board.queries.values() if query.answer is not None]
-    return [connected, *(session_event(query.ready_event()) for query in answered)]
+def event_number(text: str | None) -> int | None:
+    """Read the number of the event that a client saw last; what is no number is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def opening(
+    session: Session, subscription: Subscription
+) -> list[tuple[models.Connected | models.FlashReady | models.DataUpdated, int | None]]:
+    """Describe what a reader of events gets first, with the number to go on behind, if it breaks off there.
+
+    That is where the session is and, unless the reader goes on where it was, the current answers.
+    """
+    streaming = not session.context.stopped
+    connected = models.Connected(session.id, session.version, len(session.board.queries), streaming=streaming)
+    answered = [] if subscription.resumed else [q for q in session.board.queries.values() if q.answer is not None]
+    return [(connected, subscription.after), *((session_event(query.ready_event()), None) for query in answered)]
 
 
 def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated:

@@ -63,6 +63,7 @@ void bind_values(py::module_& m) {
       .def_readonly("generation", &TokenEvent::generation)
       .def_readonly("token", &TokenEvent::token)
       .def_readonly("text", &TokenEvent::text)
+      .def_readonly("guided", &TokenEvent::guided)
       .def_readonly("in_reasoning", &TokenEvent::in_reasoning)
       .def_readonly("logprob", &TokenEvent::logprob)
       .def_readonly("logit_gap", &TokenEvent::logit_gap)
@@ -77,11 +78,11 @@ void bind_values(py::module_& m) {
       });
   py::class_<GenerationParams>(m, "GenerationParams", "A generation: how to draw tokens, when to stop, who goes first.")
       .def(py::init([](const ops::SamplingParams& sampling, std::optional<std::int32_t> max_tokens,
-                       const text::TextRules& text, bool ignore_eos, engine::WorkClass work,
+                       const text::TextRules& text, bool ignore_eos, bool guided, engine::WorkClass work,
                        std::optional<bool> speculate) {
-             return GenerationParams{sampling, max_tokens, text, ignore_eos, work, speculate};
+             return GenerationParams{sampling, max_tokens, text, ignore_eos, guided, work, speculate};
            }),
-           py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "work"_a, "speculate"_a);
+           py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "guided"_a, "work"_a, "speculate"_a);
 }
 
 }  // namespace
@@ -104,6 +105,16 @@ void bind_engine(py::module_& m) {
           },
           "sequence"_a, "ids"_a.noconvert(), "work"_a)
       .def("generate", &Engine::generate, "sequence"_a, "params"_a, unlocked)
+      .def(
+          "set_mask",
+          [](Engine& self, engine::GenerationId generation, const Array<std::uint64_t>& words) {
+            require_shape(words, "words", {-1});
+            const auto mask = view(words);
+            py::gil_scoped_release released;
+            self.set_mask(generation, mask);
+          },
+          "generation"_a, "words"_a.noconvert(),
+          "Say which tokens the next one of a guided generation may be; no error where it has ended.")
       .def("cancel", &Engine::cancel, "generation"_a, unlocked)
       .def("truncate", &Engine::truncate, "sequence"_a, "n_tokens"_a, unlocked)
       .def("close", &Engine::close, "sequence"_a, unlocked)
@@ -129,6 +140,7 @@ void bind_engine(py::module_& m) {
              d["preemptions"] = s.preemptions;
              d["sequences_dropped"] = s.sequences_dropped;
              d["dropped_results"] = s.dropped_results;
+             d["late_masks"] = s.late_masks;
              d["prompt_tokens"] = s.prompt_tokens;
              d["cached_tokens"] = s.cached_tokens;
              d["computed_tokens"] = s.computed_tokens;

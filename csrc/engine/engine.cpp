@@ -138,6 +138,7 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
     generation_id = next_id_++;
     sequence.generation =
         std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
+    sequence.lacks_mask = sequence.generation->lacks_mask();
     sequence.arrival = ++clock_;
     generating_.emplace(generation_id, by_id_.at(id));
     changed_ = true;
@@ -146,20 +147,37 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
   return generation_id;
 }
 
+void Engine::set_mask(GenerationId id, std::span<const std::uint64_t> words) {
+  {
+    const auto lock = enter();
+    const auto it = generating_.find(id);
+    if (it == generating_.end()) return;
+    it->second->generation->set_mask(words);
+    it->second->lacks_mask = false;
+    changed_ = true;
+  }
+  work_added_.notify_one();
+}
+
 void Engine::end_generation(Sequence& sequence) {
   generating_.erase(sequence.generation->id());
   sequence.generation.reset();
+  sequence.lacks_mask = false;
   sequence.n_computed = 0;
 }
 
 void Engine::cancel(GenerationId id) {
-  const auto lock = enter();
-  const auto it = generating_.find(id);
-  if (it == generating_.end()) return;
-  const auto sequence = it->second;
-  sequence->generation->cancelled = true;
-  end_generation(*sequence);
-  sequence->dropped = true;  // what it had not computed is not wanted any more
+  {
+    const auto lock = enter();
+    const auto it = generating_.find(id);
+    if (it == generating_.end()) return;
+    const auto sequence = it->second;
+    sequence->generation->cancelled = true;
+    end_generation(*sequence);
+    sequence->dropped = true;  // what it had not computed is not wanted any more
+    changed_ = true;           // somebody may have been waiting for blocks that it held while it waited for a mask
+  }
+  work_added_.notify_one();
 }
 
 void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
@@ -179,17 +197,21 @@ void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
 }
 
 void Engine::close(SequenceId id) {
-  const auto lock = enter();
-  Sequence& sequence = find(id);
-  if (sequence.generation) {
-    sequence.generation->cancelled = true;
-    end_generation(sequence);
+  {
+    const auto lock = enter();
+    Sequence& sequence = find(id);
+    if (sequence.generation) {
+      sequence.generation->cancelled = true;
+      end_generation(sequence);
+    }
+    // A running step may still write the blocks; they are not handed out again before it has ended.
+    cache_.drop(sequence);
+    ++sequence.epoch;
+    std::erase_if(sequences_, [&](const auto& other) { return other->id == id; });
+    by_id_.erase(id);
+    changed_ = true;  // as in cancel()
   }
-  // A running step may still write the blocks; they are not handed out again before it has ended.
-  cache_.drop(sequence);
-  ++sequence.epoch;
-  std::erase_if(sequences_, [&](const auto& other) { return other->id == id; });
-  by_id_.erase(id);
+  work_added_.notify_one();
 }
 
 void Engine::freeze(SequenceId id, std::int32_t n_tokens) {
@@ -272,6 +294,10 @@ void Engine::commit_kv(Events& events) {
     }
     commit(sequence, row.n_tokens);
     row.n_computed = sequence.n_computed;
+    if (row.generation && !row.generation->try_use_mask()) {
+      ++stats_.late_masks;
+      row.generation.reset();
+    }
   }
   announce_resident(events);
 }
@@ -298,7 +324,7 @@ void Engine::draw_tokens(std::span<const std::span<const float>> logits, Events&
       events.tokens.push_back(row.generation->draw(kernel_, row_logits[i], newest, row.n_computed, scratch_));
       const TokenEvent& event = events.tokens.back();
       const bool right = i < row.drafted.size() && event.token == row.drafted[i];
-      if (!right || event.finish != FinishReason::none) break;
+      if (!right || event.finish != FinishReason::none || row.generation->needs_mask()) break;
     }
     row.n_events = events.tokens.size() - row.first_event;
     if (!row.drafted.empty()) row.generation->drafter()->learn(row.n_events - 1, row.drafted.size());
@@ -331,6 +357,7 @@ void Engine::keep_drawn(PlannedRow& row, Events& events, std::size_t& n_kept) {
   stats_.drafted_tokens += row.drafted.size();
   stats_.accepted_tokens += row.n_events - 1;
   commit(sequence, static_cast<std::int32_t>(row.n_events) - 1);
+  sequence.lacks_mask = row.generation->lacks_mask();
   const TokenEvent& last = drawn.back();
   if (last.finish != FinishReason::none) {
     stats_.prompt_tokens += static_cast<std::uint64_t>(last.usage.prompt_tokens);

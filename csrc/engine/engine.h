@@ -31,6 +31,9 @@ class Engine {
   // context_overflow; invalid_argument; busy while it generates
   GenerationId generate(SequenceId id, GenerationParams params);
   // invalid_argument where empty, or for what ops::check refuses; busy; context_overflow where full
+  void set_mask(GenerationId id,
+                std::span<const std::uint64_t> words);  // of its next token: bit id % 64 of word id / 64
+  // invalid_argument where it is not guided or for another length; no error where it has ended
   void cancel(GenerationId id);                         // no error where it has ended
   void truncate(SequenceId id, std::int32_t n_tokens);  // invalid_argument; busy
   void close(SequenceId id);                            // cancels what it generates

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "base/error.h"
@@ -24,6 +25,8 @@ Generation::Generation(GenerationId id, GenerationParams params, const Vocabular
       params_(std::move(params)),
       eos_(vocabulary.eos),
       vocab_size_(vocabulary.bytes->size()),
+      next_mask_(params_.guided ? (vocab_size_ + 63) / 64 : 0),
+      mask_(next_mask_),
       assembler_(vocabulary.bytes, params_.text),
       usage_{.prompt_tokens = n_prompt},
       drafter_(speculates(params_) ? std::make_unique<Drafter>() : nullptr) {
@@ -43,6 +46,26 @@ void Generation::prepare_close() {
   forced_.allowed_tokens.resize(1);
   forced_.logprobs = params_.sampling.logprobs;
   forced_.top_logprobs = params_.sampling.top_logprobs;
+}
+
+void Generation::set_mask(std::span<const std::uint64_t> words) {
+  if (words.size() != next_mask_.size()) {
+    throw base::Error(base::ErrorCode::invalid_argument, "engine: the mask has " + std::to_string(words.size()) +
+                                                             " words, wanted " + std::to_string(next_mask_.size()));
+  }
+  std::ranges::copy(words, next_mask_.begin());
+  mask_came_ = true;
+}
+
+bool Generation::needs_mask() const noexcept { return params_.guided && !inside_reasoning() && forced_id().empty(); }
+
+bool Generation::try_use_mask() noexcept {
+  if (lacks_mask()) return false;
+  uses_mask_ = needs_mask();
+  if (!uses_mask_) return true;
+  std::swap(next_mask_, mask_);
+  mask_came_ = false;
+  return true;
 }
 
 std::size_t Generation::history_len() const noexcept {
@@ -72,7 +95,7 @@ bool Generation::is_eos(std::int32_t token) const noexcept { return std::ranges:
 std::span<const std::int32_t> Generation::draft(std::span<const std::int32_t> tokens) {
   const std::int32_t n_drawn = usage_.completion_tokens,
                      n = params_.max_tokens.value_or(kMaxDraft + n_drawn + 1) - n_drawn - 1;
-  if (!drafter_ || n_drawn < kTokensBeforeDrafts || n <= 0 || !forced_id().empty()) return {};
+  if (!drafter_ || n_drawn < kTokensBeforeDrafts || n <= 0 || !forced_id().empty() || needs_mask()) return {};
   return drafter_->draft(tokens, n);
 }
 
@@ -84,6 +107,7 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   TokenEvent event{
       .generation = id_, .token = 0, .text = {}, .logprob = {}, .logit_gap = {}, .top = {}, .error = {}, .usage = {}};
   const ops::SamplingContext context{.recent = history,
+                                     .mask = uses_mask_ ? mask_ : std::span<const std::uint64_t>{},
                                      .draw = static_cast<std::uint64_t>(usage_.completion_tokens),
                                      .logit_gap = first,
                                      .vocab_size = logits.size() == vocab_size_ ? 0 : vocab_size_};
@@ -96,12 +120,13 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   if (!drawn) {
     event.text = assembler_.finish().text;
     event.finish = FinishReason::error;
-    event.error = "no token can be drawn: every logit is -inf or NaN";
+    event.error = "no token can be drawn: every logit is -inf or NaN, or its token is not allowed";
     event.usage = usage_;
     return event;
   }
   ++usage_.completion_tokens;
   event.token = drawn->token;
+  event.guided = uses_mask_;
   if (params_.sampling.logprobs) {
     event.logprob = drawn->logprob;
     event.top.reserve(drawn->top.size());

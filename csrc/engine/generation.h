@@ -1,6 +1,6 @@
 #pragma once
 // One run of the sampler over a sequence: parameters, text, stop rules, counts. Only the engine's thread touches it once it
-// runs, but for `cancelled`, which the engine's lock guards.
+// runs, but for `cancelled` and the mask that comes in, which the engine's lock guards.
 
 #include <cstdint>
 #include <memory>
@@ -21,6 +21,7 @@ struct GenerationParams {
   std::optional<std::int32_t> max_tokens;  // none: no limit of its own
   text::TextRules text;
   bool ignore_eos = false;
+  bool guided = false;  // each token waits for its mask: Engine::set_mask
   WorkClass work = WorkClass::interactive;
   std::optional<bool> speculate = {};  // whether tokens may be drafted; none: where it pays, which is greedy decoding
 };
@@ -38,6 +39,17 @@ class Generation {
 
   [[nodiscard]] GenerationId id() const noexcept { return id_; }
   [[nodiscard]] WorkClass work() const noexcept { return params_.work; }
+
+  // Whether the next token is drawn with a mask: not inside the reasoning, nor where the token is forced.
+  [[nodiscard]] bool needs_mask() const noexcept;
+  [[nodiscard]] bool lacks_mask() const noexcept { return needs_mask() && !mask_came_; }
+
+  // Takes the next token's mask, [ceil(vocab_size / 64)]; a later one replaces it until it is used. Throws
+  // Error{invalid_argument} for another length, and where the generation is not guided.
+  void set_mask(std::span<const std::uint64_t> words);
+
+  // Makes the mask that has come the one that draw() uses, if it needs one. False where it has not come.
+  [[nodiscard]] bool try_use_mask() noexcept;
 
   // How many of the sequence's newest tokens draw() looks at.
   [[nodiscard]] std::size_t history_len() const noexcept;
@@ -69,6 +81,8 @@ class Generation {
   GenerationParams params_;
   std::vector<std::int32_t> eos_;
   std::size_t vocab_size_;
+  std::vector<std::uint64_t> next_mask_, mask_;  // one comes in while draw() reads the other; empty: not guided
+  bool mask_came_ = false, uses_mask_ = false;
   text::TextAssembler assembler_;
   ops::SamplingParams forced_;  // how a forced token is drawn
   std::size_t n_forced_ = 0;    // tokens of close_ids so far

@@ -8,7 +8,7 @@ namespace {
 
 bool is_decode(const Sequence& sequence) { return sequence.generation && sequence.n_wanted() == 1; }
 
-bool is_idle(const Sequence& sequence) { return sequence.n_wanted() <= 0; }
+bool is_idle(const Sequence& sequence) { return !sequence.generation && sequence.n_wanted() <= 0; }
 
 // Who loses its blocks first: idle ones (the longest unused first), then the lowest class, then the youngest.
 bool loses_before(const Sequence& a, const Sequence& b) {
@@ -66,7 +66,7 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
   ready_.clear();
   for (const auto& sequence : sequences) {
     sequence->planned = false;
-    if (!is_idle(*sequence)) ready_.push_back(sequence);
+    if (sequence->n_wanted() > 0) ready_.push_back(sequence);
   }
   std::ranges::sort(ready_, {}, [](const std::shared_ptr<Sequence>& s) {
     return std::tuple(s->work_class(), !is_decode(*s), s->arrival);

@@ -1,6 +1,6 @@
 #pragma once
 // Who runs in this step: classes in order; within a class decodes before prompts, and then who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
-// younger ones of its own class; it never takes from its betters, so the best always runs. Drafts of what may come next take what is left of a step.
+// younger ones of its own class; it never takes from its betters, so the best always runs, unless it waits for a mask. Drafts of what may come next take what is left of a step.
 
 #include <cstdint>
 #include <memory>

@@ -32,14 +32,15 @@ struct Sequence {
   std::uint64_t arrival = 0;               // order of its pending work
   bool dropped = false;                    // its KV was taken while it was idle; rebuilt when asked for
   bool resident_wanted = false;            // somebody waits until all tokens but the last have KV
+  bool lacks_mask = false;                 // its generation's next token cannot be drawn before its mask has come
   bool planned = false;                    // part of the step being planned
   std::shared_ptr<Generation> generation;  // the running one
 
   [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
   // Tokens that still have to run: those without KV but for the last; that one too where its logits are wanted, even if
-  // its KV is there already.
+  // its KV is there already. It runs once while its mask is computed; if it was faster, it runs again when the mask is there.
   [[nodiscard]] std::int32_t n_wanted() const noexcept {
-    if (generation) return std::max(1, n_tokens() - n_cached);
+    if (generation) return std::max(lacks_mask ? 0 : 1, n_tokens() - n_cached);
     return dropped ? 0 : n_tokens() - 1 - n_cached;
   }
   [[nodiscard]] WorkClass work_class() const noexcept;

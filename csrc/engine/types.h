@@ -31,6 +31,7 @@ struct TokenEvent {  // one generated token
   std::int32_t token;
   std::string text;           // whole characters only
   bool in_reasoning = false;  // part of the reasoning, its markers included, as far as is known by now
+  bool guided = false;        // drawn with a mask
   std::optional<float> logprob, logit_gap;
   std::vector<TopLogprob> top;
   FinishReason finish = FinishReason::none;
@@ -46,6 +47,7 @@ struct Events {  // of one step
 
 struct Stats {
   std::uint64_t steps = 0, preemptions = 0, sequences_dropped = 0, dropped_results = 0;
+  std::uint64_t late_masks = 0;  // results that could not be used because a mask had not come
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, computed_tokens = 0, generated_tokens = 0;
   std::uint64_t drafted_tokens = 0, accepted_tokens = 0;  // that were computed ahead; and that were drawn then
   std::int32_t n_sequences = 0, n_running = 0, n_pending = 0;

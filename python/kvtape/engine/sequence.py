@@ -36,6 +36,7 @@ def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer)
         max_tokens=params.max_tokens,
         text=_native_rules(params, tokenizer),
         ignore_eos=params.ignore_eos,
+        guided=False,
         work=_WORK[work],
         speculate=params.speculate,
     )

@@ -28,6 +28,7 @@ class EngineStats:
     drafted_tokens: int  # that were computed ahead, guessed from what the text repeats
     accepted_tokens: int  # of these, the ones that were drawn: each saved a step
     dropped_results: int  # for generations that were gone when the step ended
+    late_masks: int  # times that a guided token ran again because its mask was not there in time
     n_sequences: int  # open
     running: int  # generations
     queued: int  # sequences with tokens that have no KV yet
@@ -65,6 +66,7 @@ def read_stats(core: EngineCore) -> EngineStats:
         drafted_tokens=counted["drafted_tokens"],
         accepted_tokens=counted["accepted_tokens"],
         dropped_results=counted["dropped_results"],
+        late_masks=counted["late_masks"],
         n_sequences=counted["n_sequences"],
         running=counted["n_running"],
         queued=counted["n_pending"],

@@ -53,20 +53,26 @@ engine::Vocabulary vocabulary() {
 
 // Steps of n_sequences that decode side by side, forks of one prompt among them.
 void steps_allocate_nothing(std::size_t n_sequences, const ops::SamplingParams& sampling, bool speculate,
-                            const text::TextRules& rules = {}) {
+                            const text::TextRules& rules = {}, bool guided = false) {
   engine::Engine engine(std::make_unique<RotatingRunner>(), vocabulary(), ops::table());
   const std::vector<std::int32_t> prompt(kBlock, 3);
   const engine::SequenceId parent = engine.open();
   engine.append(parent, prompt, engine::WorkClass::interactive);
+  std::vector<engine::GenerationId> generations;
   for (std::size_t i = 0; i < n_sequences; ++i) {
     engine::SequenceId id = i % 2 == 0 ? engine.fork(parent) : engine.open();
     if (i % 2 == 1) engine.append(id, prompt, engine::WorkClass::interactive);
-    (void)engine.generate(id, {.sampling = sampling, .max_tokens = {}, .text = rules, .speculate = speculate});
+    generations.push_back(engine.generate(
+        id, {.sampling = sampling, .max_tokens = {}, .text = rules, .guided = guided, .speculate = speculate}));
   }
+  const std::vector<std::uint64_t> mask((kVocab + 63) / 64, 0x5555555555555555);
   engine::Events events;
   std::size_t n_steps = 0;
   const auto draw = [&](std::size_t n_tokens) {
     for (std::size_t n = 0; n < n_tokens; n += events.tokens.size(), ++n_steps) {
+      for (const auto id : generations) {
+        if (guided) engine.set_mask(id, mask);
+      }
       CHECK(engine.step(events));
       for (const auto& event : events.tokens) CHECK(event.finish == engine::FinishReason::none);
     }
@@ -111,6 +117,7 @@ int main() {
     steps_allocate_nothing(n_sequences, choice, false);
     steps_allocate_nothing(n_sequences, all, false, stops);
     steps_allocate_nothing(n_sequences, all, false, reasoning);
+    steps_allocate_nothing(n_sequences, all, false, stops, true);
   }
   return kvtape::test::failures();
 }

@@ -7,8 +7,10 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <utility>
@@ -28,7 +30,13 @@ using engine::SequenceId;
 using engine::WorkClass;
 using Tokens = std::vector<std::int32_t>;
 
-// The engine's thread, and what it said.
+// Which tokens may follow these in a guided generation: a few, never none.
+std::uint64_t mask_after(std::span<const std::int32_t> tokens) {
+  const std::uint64_t h = test::chain(test::chain(tokens), 99);
+  return (h & (h >> 20) & ((std::uint64_t{1} << test::kVocab) - 1)) | std::uint64_t{2} << (h >> 60);
+}
+
+// The engine's thread, and what it said; and a thread that computes masks, sometimes long after they are needed.
 class Driver {
  public:
   Driver(std::int32_t n_blocks, std::int32_t n_ctx) {
@@ -39,13 +47,27 @@ class Driver {
       engine::Events said;
       while (engine->step(said)) {
         std::lock_guard lock(mutex_);
-        for (auto& event : said.tokens) events[event.generation].push_back(std::move(event));
+        for (auto& event : said.tokens) {
+          const auto guided = guided_.find(event.generation);
+          if (guided != guided_.end()) {
+            guided->second.push_back(event.token);
+            if (event.finish == FinishReason::none) to_guide_.push_back({event.generation, guided->second});
+          }
+          events[event.generation].push_back(std::move(event));
+        }
         for (const auto id : said.resident) resident[id] = true;
         said_.notify_all();
       }
     });
+    guide_ = std::thread([this] { compute_masks(); });
   }
   ~Driver() {
+    {
+      std::lock_guard lock(mutex_);
+      to_guide_.push_back({0, {}});
+    }
+    said_.notify_all();
+    guide_.join();
     engine->stop();
     thread_.join();
     CHECK(runner_->groups_hold);
@@ -58,6 +80,19 @@ class Driver {
     });
     CHECK(came, "generation %llu did not end", static_cast<unsigned long long>(id));
     return events[id];
+  }
+
+  // Starts a generation whose tokens follow mask_after().
+  GenerationId generate_guided(SequenceId id, engine::GenerationParams p, const Tokens& tokens) {
+    p.guided = true;
+    const GenerationId generation = engine->generate(id, std::move(p));
+    {
+      std::lock_guard lock(mutex_);
+      guided_[generation] = tokens;
+      to_guide_.push_back({generation, tokens});
+    }
+    said_.notify_all();
+    return generation;
   }
 
   void wait_events(GenerationId id, std::size_t n) {
@@ -82,20 +117,45 @@ class Driver {
   std::map<SequenceId, bool> resident;
 
  private:
+  void compute_masks() {
+    std::mt19937_64 random(5);
+    for (;;) {
+      std::pair<GenerationId, Tokens> next;
+      {
+        std::unique_lock lock(mutex_);
+        said_.wait(lock, [&] { return !to_guide_.empty(); });
+        next = std::move(to_guide_.front());
+        to_guide_.pop_front();
+      }
+      if (next.first == 0) return;
+      if (random() % 2 == 0) {
+        for (std::size_t spin = random() % 20000; spin > 0; --spin) std::atomic_signal_fence(std::memory_order_seq_cst);
+      }
+      const std::uint64_t mask = mask_after(next.second);
+      engine->set_mask(next.first, std::span(&mask, 1));
+    }
+  }
+
   test::ChainRunner* runner_;
-  std::thread thread_;
+  std::map<GenerationId, Tokens> guided_;
+  std::deque<std::pair<GenerationId, Tokens>> to_guide_;
+  std::thread thread_, guide_;
   std::mutex mutex_;
   std::condition_variable said_;
 };
 
 // What a generation on its own gives: greedy over the chain's logits, of the allowed tokens where there are some.
-Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {}) {
+Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {},
+                bool guided = false) {
   Tokens drawn;
   std::vector<float> logits(test::kVocab);
   while (drawn.size() < max_tokens && tokens.size() < n_ctx) {
     test::fill_logits(test::chain(tokens), tokens.back(), logits);
     for (std::int32_t id = 0; id < test::kVocab && !allowed.empty(); ++id) {
       if (!std::ranges::binary_search(allowed, id)) logits[static_cast<std::size_t>(id)] = -1e9f;
+    }
+    for (std::size_t id = 0; id < test::kVocab && guided; ++id) {
+      if ((mask_after(tokens) >> id & 1) == 0) logits[id] = -1e9f;
     }
     const auto token = static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     tokens.push_back(token);
@@ -194,7 +254,11 @@ class Program {
     } else if (choice == 7) {
       const std::size_t i = below(held_.size());
       if (below(2) == 0 && !held_[i].tokens.empty() && held_[i].tokens.size() < kCtx) {
-        (void)engine.generate(held_[i].id, params(9, any_work(), any_choice()));  // closed while it runs
+        if (below(2) == 0) {  // closed while it runs
+          (void)engine.generate(held_[i].id, params(9, any_work(), any_choice()));
+        } else {
+          (void)driver_.generate_guided(held_[i].id, params(9, any_work()), held_[i].tokens);
+        }
       }
       engine.close(held_[i].id);
       held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));
@@ -214,16 +278,19 @@ class Program {
       GenerationId id;
       std::size_t max_tokens;
       Tokens allowed;
-      bool cancel;
+      bool guided, cancel;
     };
     std::vector<Running> running;
     for (std::size_t i = 0; i < held_.size(); ++i) {
       const auto& held = held_[i];
       if (held.tokens.empty() || held.tokens.size() >= kCtx || below(2) == 0) continue;
       const std::size_t max_tokens = 1 + below(below(3) == 0 ? 30 : 7);  // long enough for drafts, some of them
-      const Tokens allowed = any_choice();
+      const bool guided = below(3) == 0;
+      const Tokens allowed = guided ? Tokens{} : any_choice();
       const auto generation = params(static_cast<std::int32_t>(max_tokens), any_work(), allowed);
-      running.push_back({i, engine.generate(held.id, generation), max_tokens, allowed, below(4) == 0});
+      const GenerationId id =
+          guided ? driver_.generate_guided(held.id, generation, held.tokens) : engine.generate(held.id, generation);
+      running.push_back({i, id, max_tokens, allowed, guided, below(4) == 0});
     }
     for (const auto& r : running) {
       if (!r.cancel) continue;
@@ -232,7 +299,7 @@ class Program {
     }
     for (const auto& r : running) {
       Held& held = held_[r.held];
-      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx, r.allowed);
+      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx, r.allowed, r.guided);
       if (r.cancel) {  // what it said before is true, and it holds exactly that or one more
         const Tokens now = engine.tokens(held.id);
         CHECK(now.size() >= held.tokens.size() && now.size() <= held.tokens.size() + wanted.size());
@@ -337,6 +404,100 @@ void test_usage_counts_what_was_computed() {
   CHECK(cached_of(twin) == 14);
 }
 
+// Without its mask a generation takes no step beyond its prompt, and holds nobody up; with it, it goes on.
+void test_waits_for_masks() {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  const Tokens prompt{3, 4, 5, 6, 7};
+  const SequenceId id = engine.open(), other = engine.open();
+  engine.append(id, prompt, WorkClass::interactive);
+  engine.append(other, prompt, WorkClass::interactive);
+  engine::GenerationParams guided = params(2, WorkClass::interactive);
+  guided.guided = true;
+  const GenerationId waits = engine.generate(id, guided);
+  Tokens drawn;
+  for (const auto& event : driver.wait_end(engine.generate(other, params(12, WorkClass::interactive))))
+    drawn.push_back(event.token);
+  CHECK(drawn == expected(prompt, 12, 48));
+  const std::uint64_t n_steps = engine.stats().steps;
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(engine.stats().steps == n_steps);  // nobody runs in circles for it
+  CHECK(engine.stats().late_masks == 1 && engine.stats().n_pending == 0);
+  Tokens guided_tokens = prompt;
+  for (int i = 0; i < 2; ++i) {
+    const std::uint64_t mask = mask_after(guided_tokens);
+    engine.set_mask(waits, std::span(&mask, 1));
+    driver.wait_events(waits, static_cast<std::size_t>(i + 1));
+    guided_tokens = engine.tokens(id);
+  }
+  const Tokens wanted = expected(prompt, 2, 48, {}, true);
+  CHECK(std::equal(guided_tokens.begin() + 5, guided_tokens.end(), wanted.begin(), wanted.end()));
+  const std::uint64_t mask = 2;
+  engine.set_mask(waits, std::span(&mask, 1));  // it has ended: no error
+
+  // A mask in which nothing is allowed ends it with an error, and one of the wrong length is refused.
+  engine.truncate(id, 5);
+  const GenerationId fails = engine.generate(id, guided);
+  const std::uint64_t nothing[2] = {};
+  try {
+    engine.set_mask(fails, nothing);
+    CHECK(false, "a mask of two words must be refused");
+  } catch (const base::Error& error) {
+    CHECK(error.code() == base::ErrorCode::invalid_argument);
+  }
+  engine.set_mask(fails, std::span(nothing, 1));
+  CHECK(driver.wait_end(fails).back().finish == FinishReason::error);
+}
+
+// Reasoning needs no masks, drafts included; what follows it does.
+void test_guided_behind_reasoning() {
+  Driver driver(64, 96);
+  Engine& engine = *driver.engine;
+  const Tokens allowed{1, 2, 3, 5, 8, 13, 21, 34};
+  std::uint64_t mask = 0;
+  for (const std::int32_t id : allowed) mask |= std::uint64_t{1} << id;
+  for (std::int32_t close = 1; close < test::kVocab; ++close) {
+    for (const std::optional<std::int32_t> budget : {std::optional<std::int32_t>{}, std::optional<std::int32_t>{3}}) {
+      const Tokens prompt{3, 4, 5, 6, 7, close};
+      Tokens reasoning = expected(prompt, budget.value_or(20), 96);
+      const auto end = std::ranges::find(reasoning, close);
+      if (end == reasoning.end() && !budget) continue;
+      reasoning.erase(end == reasoning.end() ? end : end + 1, reasoning.end());
+      if (reasoning.empty() || reasoning.back() == test::kEos) continue;
+      if (reasoning.back() != close) reasoning.push_back(close);  // by force
+      engine::GenerationParams p = params(static_cast<std::int32_t>(reasoning.size() + 6), WorkClass::interactive);
+      p.guided = true;
+      p.speculate = true;
+      p.text.reasoning = {.open = "<r>",
+                          .close = std::string(1, static_cast<char>('0' + close)),
+                          .opened = true,
+                          .budget = budget,
+                          .close_ids = {close}};
+      const SequenceId id = engine.open();
+      engine.append(id, prompt, WorkClass::interactive);
+      const GenerationId generation = engine.generate(id, p);
+      driver.wait_events(generation, reasoning.size());
+      CHECK(engine.tokens(id).size() == prompt.size() + reasoning.size());  // and waits there
+      Tokens drawn, whole = prompt;
+      whole.insert(whole.end(), reasoning.begin(), reasoning.end());
+      for (std::size_t n = reasoning.size() + 1; n <= reasoning.size() + 6; ++n) {
+        engine.set_mask(generation, std::span(&mask, 1));
+        driver.wait_events(generation, n);
+      }
+      const auto events = driver.wait_end(generation);
+      for (std::size_t i = 0; i < events.size(); ++i) {
+        drawn.push_back(events[i].token);
+        CHECK(events[i].guided == (i >= reasoning.size()));
+      }
+      Tokens wanted = reasoning;
+      for (const auto token : expected(whole, 6, 96, allowed)) wanted.push_back(token);
+      CHECK(drawn == wanted);
+      engine.close(id);
+    }
+  }
+  engine.check_integrity();
+}
+
 void test_refusals() {
   Driver driver(16, 32);
   Engine& engine = *driver.engine;
@@ -380,6 +541,8 @@ int main(int argc, char** argv) {
   test_cancels(1000);
   test_generating_again_right_after_a_cancel(2000);
   test_usage_counts_what_was_computed();
+  test_waits_for_masks();
+  test_guided_behind_reasoning();
   test_refusals();
   return test::failures();
 }

@@ -61,6 +61,7 @@ TESTED_BY = {
     "python/kvtape/__init__.py": "tests/contracts/test_public_names.py",
     "python/kvtape/cli/demo_run.py": "tests/cli/test_demo.py",
     "python/kvtape/engine/core.py": "tests/engine/test_engine.py",
+    "python/kvtape/engine/guide_thread.py": "tests/engine/test_constraints.py",
     "python/kvtape/engine/sequence.py": "tests/engine/test_engine.py",
     "python/kvtape/types/chat.py": "tests/chat/test_conversation.py",
     "python/kvtape/types/events.py": "tests/engine/test_engine.py",

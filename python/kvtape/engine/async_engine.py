@@ -46,6 +46,8 @@ class AsyncGeneration:
         self._events: asyncio.Queue[TokenEvent | Exception] = asyncio.Queue()  # at most n_ctx events
         self._done = False
         self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), post, self._events)
+        if params.constraint is not None:  # compiled beside the prompt; it raises nothing
+            post.loop.run_in_executor(None, core.constrain, self._id, params.constraint)
 
     def __aiter__(self) -> Self:
         return self
@@ -99,7 +101,10 @@ class AsyncSequence(SequenceBase):
     def generate(
         self, params: SamplingParams | None = None, *, work: WorkClass = WorkClass.INTERACTIVE, **options: Any
     ) -> AsyncGeneration:
-        """Start to generate at once; `async for` gives one `TokenEvent` a token. See `Sequence.generate`."""
+        """Start to generate at once; `async for` gives one `TokenEvent` a token. See `Sequence.generate`.
+
+        A constraint that cannot be enforced is an `InvalidRequest` of the iteration, before the first token.
+        """
         return AsyncGeneration(self._core, self, merged_params(params, options), work, self._engine._post())
 
     def fork(self) -> AsyncSequence:

@@ -11,12 +11,14 @@ import threading
 import weakref
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kvtape._native import _core
+from kvtape.engine.constraints import Guide, compile_constraint
+from kvtape.engine.guide_thread import GuideThread
 from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.model.load import Model, load, usable_cores
-from kvtape.types import FinishReason, TokenEvent, TopLogprob, Usage
+from kvtape.types import Constraint, FinishReason, TokenEvent, TopLogprob, Usage
 
 __all__ = ["KV_TYPES", "EngineCore", "Sink"]
 
@@ -36,6 +38,14 @@ class Sink(Protocol):
 
     def post(self, items: list[tuple[Any, TokenEvent | Exception | None]]) -> None:
         """Deliver each item to its target; called on the engine thread, must not block."""
+
+
+class _Running(NamedTuple):
+    """Where the events of a generation go, and what guides it."""
+
+    sink: Sink
+    target: Any
+    guide: Guide | None = None
 
 
 class EngineCore:
@@ -80,13 +90,15 @@ class EngineCore:
         # Guards the two tables; held while a generation is submitted and registered. Re-entrant: the garbage collector
         # may run in a thread that holds it, and a dropped generation cancels itself there.
         self._lock = threading.RLock()
-        self._generations: dict[int, tuple[Sink, Any]] = {}
+        self._generations: dict[int, _Running] = {}
         self._waits: dict[int, list[tuple[Sink, Any]]] = defaultdict(list)
-        self._thread = threading.Thread(
-            target=_drive, args=(weakref.ref(self), self.native), name="kvtape-engine", daemon=True
-        )
+        owner = weakref.ref(self)
+        self._guides = GuideThread(self.native, lambda generation, error: _end(owner, generation, error))
+        self._thread = threading.Thread(target=_drive, args=(owner, self.native), name="kvtape-engine", daemon=True)
         self._thread.start()
-        self._shutdown = weakref.finalize(self, _shut_down, self.native, self._thread)  # also at the interpreter's exit
+        self._shutdown = weakref.finalize(  # also at the interpreter's exit
+            self, _shut_down, self.native, self._thread, self._guides
+        )
 
     def _fit_context(self, n_ctx: int | None) -> int:
         """Return the longest context that model and KV memory allow, or the one asked for if it fits."""
@@ -111,13 +123,41 @@ class EngineCore:
         return n_ctx
 
     def generate(self, sequence: int, params: _core.GenerationParams, sink: Sink, target: Any) -> int:
-        """Submit a generation; its events go to `sink.post` with `target`. Returns its id."""
+        """Submit a generation; its events go to `sink.post` with `target`. Returns its id.
+
+        One that is guided draws no token before `guide` or `constrain`.
+        """
         with self._lock:
             if self.failure is not None:
                 raise EngineFailed(f"engine: {self.failure}") from self.failure
             generation: int = self.native.generate(sequence, params)
-            self._generations[generation] = (sink, target)
+            self._generations[generation] = _Running(sink, target)
         return generation
+
+    def guide(self, generation: int, guide: Guide) -> None:
+        """Say what guides a generation; no error where it has ended."""
+        with self._lock:
+            running = self._generations.get(generation)
+            if running is None:
+                return
+            self._generations[generation] = running._replace(guide=guide)
+        self.native.set_mask(generation, guide.mask())
+
+    def constrain(self, generation: int, constraint: Constraint) -> None:
+        """Compile what guides a generation, which ends with an error where that fails. Blocks, and raises nothing."""
+        try:
+            self.guide(generation, compile_constraint(self.model, constraint))
+        except Exception as error:
+            self.end(generation, error)
+
+    def end(self, generation: int, error: Exception) -> None:
+        """End a generation with an error; nothing happens where it has ended."""
+        with self._lock:
+            running = self._generations.pop(generation, None)
+        if running is not None:
+            running.sink.post([(running.target, error)])
+            if self._thread.is_alive():
+                self.native.cancel(generation)
 
     def cancel(self, generation: int) -> None:
         """End a generation within one step; no error where it has ended or the engine is shut down."""
@@ -149,21 +189,27 @@ class EngineCore:
 
     def _deliver(self, tokens: list[_core.TokenEvent], resident: list[int]) -> None:
         posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
+        guided: list[tuple[int, Guide, int]] = []
         with self._lock:
             for event in tokens:
                 finished = event.finish != _core.FinishReason.none
-                known = (
+                running = (
                     self._generations.pop(event.generation, None)
                     if finished
                     else self._generations.get(event.generation)
                 )
-                if known is not None:  # else it was cancelled meanwhile
-                    posts[known[0]].append((known[1], _to_python(event)))
+                if running is None:  # it was cancelled meanwhile
+                    continue
+                posts[running.sink].append((running.target, _to_python(event)))
+                if running.guide is not None and not finished:
+                    guided.append((event.generation, running.guide, event.token))
             for sequence in resident:
                 for sink, target in self._waits.pop(sequence, []):
                     posts[sink].append((target, None))
         for sink, items in posts.items():
             sink.post(items)
+        if guided:
+            self._guides.put(guided)
 
     def _fail(self, failure: Exception) -> None:
         """End everything that runs or waits."""
@@ -172,16 +218,24 @@ class EngineCore:
             self.failure = failure
             generations, self._generations = self._generations, {}
             waits, self._waits = self._waits, defaultdict(list)
-        for sink, target in [*generations.values(), *(wait for waiting in waits.values() for wait in waiting)]:
+        ended = [(running.sink, running.target) for running in generations.values()]
+        for sink, target in [*ended, *(wait for waiting in waits.values() for wait in waiting)]:
             posts[sink].append((target, failure))
         for sink, items in posts.items():
             sink.post(items)
 
 
-def _shut_down(native: _core.Engine, thread: threading.Thread) -> None:
+def _shut_down(native: _core.Engine, thread: threading.Thread, guides: GuideThread) -> None:
     native.stop()
     if thread is not threading.current_thread():
         thread.join()
+    guides.close()
+
+
+def _end(owner: weakref.ref[EngineCore], generation: int, error: Exception) -> None:
+    core = owner()
+    if core is not None:
+        core.end(generation, error)
 
 
 def _drive(owner: weakref.ref[EngineCore], native: _core.Engine) -> None:

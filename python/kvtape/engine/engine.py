@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kvtape.engine.constraints import compile_constraint
 from kvtape.engine.core import EngineCore
 from kvtape.engine.sequence import SequenceBase, merged_params, native_params
 from kvtape.engine.stats import EngineStats, read_stats
@@ -35,7 +36,10 @@ class Generation:
         self._sequence = sequence  # kept open while it generates
         self._events: queue.SimpleQueue[TokenEvent | Exception] = queue.SimpleQueue()  # at most n_ctx events
         self._done = False
+        guide = None if params.constraint is None else compile_constraint(core.model, params.constraint)
         self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), _POST, self._events)
+        if guide is not None:
+            core.guide(self._id, guide)
 
     def __iter__(self) -> Self:
         return self
@@ -84,7 +88,7 @@ class Sequence(SequenceBase):
             work: who goes first when the engine is busy.
 
         Raises:
-            InvalidRequest: a parameter is out of bounds, or the sequence is empty.
+            InvalidRequest: a parameter is out of bounds, the constraint cannot be enforced, or the sequence is empty.
             ContextOverflow: the context is full.
             Conflict: the sequence is generating already.
         """

@@ -36,7 +36,7 @@ def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer)
         max_tokens=params.max_tokens,
         text=_native_rules(params, tokenizer),
         ignore_eos=params.ignore_eos,
-        guided=False,
+        guided=params.constraint is not None,
         work=_WORK[work],
         speculate=params.speculate,
     )

@@ -154,6 +154,7 @@ class SamplingParams:
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)  # added before everything else; -inf bans a token
     allowed_tokens: tuple[int, ...] = ()  # the answer's tokens come from these ids alone; empty: from all
+    constraint: Constraint | None = None  # what the answer must match
     seed: int | None = None  # None: a fresh one each generation
     choice: int = 0  # index of this choice among n; part of the key of the random numbers
     stop: tuple[str, ...] = ()
@@ -185,6 +186,9 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             if math.isnan(bias) or bias == math.inf:
                 raise InvalidRequest(f"logit_bias[{token}] is {bias}", param="logit_bias")
+        if self.constraint is not None and (self.ignore_eos or self.allowed_tokens):
+            other = "ignore_eos" if self.ignore_eos else "allowed_tokens"
+            raise InvalidRequest(f"{other} cannot be combined with a constraint", param=other)
         check_ids("allowed_tokens", self.allowed_tokens, MAX_ALLOWED_TOKENS)
         check_ids("shown_tokens", self.shown_tokens, MAX_SHOWN_TOKENS)
 

@@ -1,0 +1,282 @@
+"""Constraints: from a schema, a regex or a grammar to the masks that a guided generation draws its tokens with.
+
+A constraint comes from a stranger. Its size and nesting are looked at first; then a process of its own tries it
+(`constraint_worker.py`); only then it is compiled here, under the same limits. All of that blocks, mostly without the
+GIL, and is neither for the engine's thread nor for an event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import llguidance
+import numpy as np
+import numpy.typing as npt
+
+from kvtape.engine.constraint_worker import Vocabulary
+from kvtape.engine.worker_process import WorkerFailed, WorkerProcess
+from kvtape.errors import EngineFailed, InvalidRequest
+from kvtape.model.load import Model
+from kvtape.model.tokenizer import Tokenizer
+from kvtape.types import Constraint, ConstraintKind
+
+__all__ = ["JSON_OBJECT", "MAX_DEPTH", "MAX_SOURCE_BYTES", "Guide", "check_constraint", "compile_constraint"]
+
+JSON_OBJECT = Constraint(ConstraintKind.JSON_SCHEMA, '{"type": "object"}')  # any JSON object
+
+MAX_SOURCE_BYTES = 128 << 10
+MAX_DEPTH = 64  # of brackets in brackets
+
+# Between the tokens of JSON: nothing, a space, or a new line with its indentation. Models write all three, and better
+# where they may; without a bound small ones go on with blanks until they run out of tokens.
+_WHITESPACE = r" |\n {0,24}"
+
+_LIMITS: dict[str, int | bool] = {
+    "max_items_in_row": 2000,
+    "initial_lexer_fuel": 1_000_000,  # 20 ms
+    "step_lexer_fuel": 200_000,  # 15 ms
+    "step_max_items": 50_000,  # 3 ms
+    "max_lexer_states": 20_000,  # 40 MB
+    "max_grammar_size": 200_000,
+    "precompute_large_lexemes": True,
+    "verbose_errors": False,  # its errors would quote the whole grammar
+}
+_WORKER = Path(__file__).with_name("constraint_worker.py")
+_WORKER_BYTES = 1 << 30  # of address space, the interpreter's own and the vocabulary included
+_WORKER_SECONDS = 0.7  # what the limits above do not stop; a schema of 100 KB takes a fifth of that
+_N_REMEMBERED = 256  # constraints whose verdict is kept
+
+_MAX_EXACT = 1 << 53  # bounds are compared as float64
+_BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"))
+
+
+class Guide:
+    """Follows one generation through its constraint. For one thread at a time."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, n_vocab: int) -> None:
+        self._matcher = matcher
+        self._words = np.zeros((n_vocab + 63) // 64, np.uint64)
+        self._n_bytes = (n_vocab + 31) // 32 * 4
+
+    def mask(self) -> npt.NDArray[np.uint64]:
+        """Return which tokens may come next: bit id % 64 of word id / 64. The array is reused by the next call.
+
+        Releases the GIL.
+
+        Raises:
+            EngineFailed: the constraint is too complex here, or nothing can follow.
+        """
+        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._n_bytes)
+        if self._matcher.is_error():
+            raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
+        return self._words
+
+    def consume(self, token: int) -> None:
+        """Go on behind a token that was drawn.
+
+        Raises:
+            EngineFailed: the constraint is too complex here.
+        """
+        if not self._matcher.consume_token(token):
+            raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
+
+
+class _Compiler:
+    """What a model's constraints have in common: its vocabulary, and the process that tries them."""
+
+    def __init__(self, model: Model) -> None:
+        self._n_vocab = model.n_vocab
+        tokenizer = model.tokenizer
+        eos_ids = sorted(tokenizer.eos_ids)
+        if not eos_ids:
+            raise InvalidRequest(
+                "the model has no token that ends a text, which a constraint needs", param="constraint"
+            )
+        tokens = _token_bytes(tokenizer)
+        vocabulary = Vocabulary(tokens, eos_ids[0])
+        vocabulary.encode = tokenizer.encode_continuation
+        # Once a model, about 2.5 microseconds a token with the GIL held.
+        self._tokenizer = llguidance.LLTokenizer(vocabulary, eos_token=eos_ids)
+        self._limits = llguidance.LLParserLimits(**_LIMITS)  # type: ignore[arg-type]
+        self._worker = WorkerProcess(
+            _WORKER,
+            [json.dumps(_LIMITS)],
+            {"tokens": [token.decode("latin-1") for token in tokens], "eos_ids": eos_ids},
+            max_bytes=_WORKER_BYTES,
+            max_seconds=_WORKER_SECONDS,
+            max_answer_bytes=1 << 20,
+            setup_seconds=30.0,
+        )
+        self._lock = threading.Lock()
+        self._verdicts: OrderedDict[Constraint, str] = OrderedDict()  # error, or "" where it has passed
+
+    def compile(self, constraint: Constraint) -> Guide:
+        grammar = _grammar(constraint)
+        error = self._try(constraint, grammar)
+        if not error:
+            try:
+                matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+                guide = Guide(matcher, self._n_vocab)
+                error = matcher.get_error()
+                if not error:
+                    guide.mask()
+                    return guide
+            except EngineFailed as failure:
+                error = str(failure)
+            except BaseException as failure:  # the library's panics are no Exception
+                if not type(failure).__module__.startswith("pyo3"):
+                    raise
+                error = str(failure)
+        raise InvalidRequest(f"the {constraint.kind} cannot be enforced: {_brief(error)}", param="constraint")
+
+    def _try(self, constraint: Constraint, grammar: str) -> str:
+        with self._lock:
+            if constraint in self._verdicts:
+                self._verdicts.move_to_end(constraint)
+                return self._verdicts[constraint]
+        try:
+            error = str(self._worker.ask(json.dumps({"grammar": grammar}).encode()).get("error", ""))
+        except WorkerFailed as failure:
+            error = f"it takes too much time or memory: {failure}"
+        with self._lock:
+            self._verdicts[constraint] = error
+            if len(self._verdicts) > _N_REMEMBERED:
+                self._verdicts.popitem(last=False)
+        return error
+
+
+_COMPILERS: weakref.WeakKeyDictionary[Model, _Compiler] = weakref.WeakKeyDictionary()
+_COMPILERS_LOCK = threading.Lock()
+
+
+def compile_constraint(model: Model, constraint: Constraint) -> Guide:
+    """Compile a constraint for one generation, whose first mask is computed.
+
+    Blocks: about a millisecond, at most a second where it is hostile, and once a model as long as it takes to start a
+    process and read the vocabulary there.
+
+    Raises:
+        InvalidRequest: it is none, cannot be enforced, costs too much, or nothing can match it.
+    """
+    with _COMPILERS_LOCK:
+        compiler = _COMPILERS.get(model)
+        if compiler is None:
+            compiler = _COMPILERS[model] = _Compiler(model)
+    return compiler.compile(constraint)
+
+
+def check_constraint(model: Model, constraint: Constraint) -> None:
+    """Refuse a constraint before a stream has begun; blocks and raises as `compile_constraint`."""
+    compile_constraint(model, constraint)
+
+
+def _token_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """What tokens spell, as the library wants it: a token that spells nothing is a name behind 0xFF."""
+    spelled = tokenizer.token_bytes()
+    return [text or b"\xff" + (tokenizer.token_text(i).encode() or b"?") for i, text in enumerate(spelled)]
+
+
+def _brief(error: str) -> str:
+    line = error.removeprefix("panic: ").split("\n<", 1)[0].strip().replace("\n", " ")
+    return line if len(line) <= 300 else line[:300] + "…"
+
+
+def _grammar(constraint: Constraint) -> str:
+    """Return a constraint as the library's own JSON.
+
+    Raises:
+        InvalidRequest: it is too large, too deep, or no JSON where it must be.
+    """
+    source = constraint.source
+    try:
+        n_bytes = len(source.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"the {constraint.kind} has lone surrogates, which UTF-8 cannot hold", param="constraint"
+        ) from None
+    if n_bytes > MAX_SOURCE_BYTES:
+        raise InvalidRequest(
+            f"the {constraint.kind} has {n_bytes} bytes, at most {MAX_SOURCE_BYTES}", param="constraint"
+        )
+    if _depth(source) > MAX_DEPTH:
+        raise InvalidRequest(f"the {constraint.kind} nests brackets deeper than {MAX_DEPTH} levels", param="constraint")
+    if constraint.kind is ConstraintKind.JSON_SCHEMA:
+        grammar: Any = {"json_schema": _schema(source)}
+    elif constraint.kind is ConstraintKind.REGEX:
+        return llguidance.LLMatcher.grammar_from_regex(source)
+    else:
+        grammar = {"lark_grammar": source}
+    return json.dumps({"grammars": [grammar]})
+
+
+def _depth(source: str) -> int:
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\](){}]", source):
+        depth += 1 if bracket in "[({" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _schema(source: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(
+            source, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer, parse_float=_finite
+        )
+        _check_bounds(schema)
+        json.dumps(schema, ensure_ascii=False).encode()
+    except InvalidRequest:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the json_schema is not JSON: {error}", param="constraint") from None
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
+        raise InvalidRequest("the json_schema must be an object or true", param="constraint")
+    if "x-guidance" in schema:
+        raise InvalidRequest("the json_schema has the unknown keyword 'x-guidance'", param="constraint")
+    return {**schema, "x-guidance": {"whitespace_pattern": _WHITESPACE}}
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidRequest(f"the json_schema has the key {key!r:.80} twice in one object", param="constraint")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 19 or not -(1 << 63) <= int(text) < 1 << 63:
+        raise InvalidRequest(f"the json_schema has the number {text:.40}, beyond 64 bits", param="constraint")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise InvalidRequest(f"the json_schema has the number {text:.40}, beyond float64", param="constraint")
+    return number
+
+
+def _check_bounds(value: Any) -> None:
+    """Refuse bounds of numbers that float64 cannot hold."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _BOUNDS and isinstance(inner, int) and abs(inner) > _MAX_EXACT:
+                raise InvalidRequest(f"{key} is {inner}, beyond 2^53, where bounds are not exact", param="constraint")
+            _check_bounds(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_bounds(inner)

@@ -3,13 +3,18 @@
 A constraint comes from a stranger. Its size and nesting are looked at first; then a process of its own tries it
 (`constraint_worker.py`); only then it is compiled here, under the same limits. All of that blocks, mostly without the
 GIL, and is neither for the engine's thread nor for an event loop.
+
+A mask allows every token whose text can go on to a match, not only those that the tokenizer would choose for that text
+(`no_forcing`): the model's own distribution decides among them, and no Python runs while a mask is computed.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -50,8 +55,15 @@ _LIMITS: dict[str, int | bool] = {
 }
 _WORKER = Path(__file__).with_name("constraint_worker.py")
 _WORKER_BYTES = 1 << 30  # of address space, the interpreter's own and the vocabulary included
-_WORKER_SECONDS = 0.7  # what the limits above do not stop; a schema of 100 KB takes a fifth of that
+_TRY_SECONDS = 0.5  # for what the limits above do not stop; a schema of 100 KB takes a third of that
 _N_REMEMBERED = 256  # constraints whose verdict is kept
+
+# Processor time that a generation's masks may take. Most take 0.01 to 0.5 ms; grammars that can be read in many ways
+# take hundreds, and everybody's masks are computed by one thread.
+_MASK_SECONDS = 0.25
+_MASK_SECONDS_A_TOKEN = 0.003
+
+_OPTIONS = '%llguidance {"no_forcing": true}'
 
 _MAX_EXACT = 1 << 53  # bounds are compared as float64
 _BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"))
@@ -64,6 +76,7 @@ class Guide:
         self._matcher = matcher
         self._words = np.zeros((n_vocab + 63) // 64, np.uint64)
         self._n_bytes = (n_vocab + 31) // 32 * 4
+        self._seconds = _MASK_SECONDS
 
     def mask(self) -> npt.NDArray[np.uint64]:
         """Return which tokens may come next: bit id % 64 of word id / 64. The array is reused by the next call.
@@ -73,19 +86,35 @@ class Guide:
         Raises:
             EngineFailed: the constraint is too complex here, or nothing can follow.
         """
+        start = time.thread_time()
         self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._n_bytes)
+        self._seconds += _MASK_SECONDS_A_TOKEN - (time.thread_time() - start)
         if self._matcher.is_error():
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
+        if self._seconds < 0:
+            raise EngineFailed("generation: its constraint gave up: its masks take too much time")
         return self._words
 
     def consume(self, token: int) -> None:
-        """Go on behind a token that was drawn.
+        """Go on behind a token that was drawn. Releases the GIL.
 
         Raises:
             EngineFailed: the constraint is too complex here.
         """
-        if not self._matcher.consume_token(token):
+        # The matcher's own method holds the GIL, for a quarter of a second at worst; two matchers at once do not.
+        if not _executor().consume_token_par([(self._matcher, token), (_idle_matcher(), 0)])[0]:
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
+
+
+@functools.cache
+def _executor() -> llguidance.LLExecutor:
+    return llguidance.LLExecutor(num_threads=1)
+
+
+@functools.cache
+def _idle_matcher() -> llguidance.LLMatcher:
+    """A matcher that refuses every token at once."""
+    return llguidance.LLMatcher(llguidance.LLTokenizer("byte"), "", log_level=0)
 
 
 class _Compiler:
@@ -100,18 +129,16 @@ class _Compiler:
                 "the model has no token that ends a text, which a constraint needs", param="constraint"
             )
         tokens = _token_bytes(tokenizer)
-        vocabulary = Vocabulary(tokens, eos_ids[0])
-        vocabulary.encode = tokenizer.encode_continuation
         # Once a model, about 2.5 microseconds a token with the GIL held.
-        self._tokenizer = llguidance.LLTokenizer(vocabulary, eos_token=eos_ids)
+        self._tokenizer = llguidance.LLTokenizer(Vocabulary(tokens, eos_ids[0]), eos_token=eos_ids)
         self._limits = llguidance.LLParserLimits(**_LIMITS)  # type: ignore[arg-type]
         self._worker = WorkerProcess(
             _WORKER,
-            [json.dumps(_LIMITS)],
+            [json.dumps(_LIMITS), str(_TRY_SECONDS)],
             {"tokens": [token.decode("latin-1") for token in tokens], "eos_ids": eos_ids},
             max_bytes=_WORKER_BYTES,
-            max_seconds=_WORKER_SECONDS,
-            max_answer_bytes=1 << 20,
+            max_seconds=10 * _TRY_SECONDS,
+            max_answer_bytes=1 << 16,
             setup_seconds=30.0,
         )
         self._lock = threading.Lock()
@@ -144,7 +171,7 @@ class _Compiler:
         try:
             error = str(self._worker.ask(json.dumps({"grammar": grammar}).encode()).get("error", ""))
         except WorkerFailed as failure:
-            error = f"it takes too much time or memory: {failure}"
+            error = f"it could not be tried: {failure}"
         with self._lock:
             self._verdicts[constraint] = error
             if len(self._verdicts) > _N_REMEMBERED:
@@ -184,7 +211,10 @@ def _token_bytes(tokenizer: Tokenizer) -> list[bytes]:
 
 
 def _brief(error: str) -> str:
-    line = error.removeprefix("panic: ").split("\n<", 1)[0].strip().replace("\n", " ")
+    """The part of the library's error that is about the constraint."""
+    line = " ".join(error.split("\n<", 1)[0].split("Enable 'coerce_one_of'", 1)[0].split())
+    if line == "NoExtensionBias":
+        return "nothing can match it"
     return line if len(line) <= 300 else line[:300] + "…"
 
 
@@ -208,12 +238,15 @@ def _grammar(constraint: Constraint) -> str:
     if _depth(source) > MAX_DEPTH:
         raise InvalidRequest(f"the {constraint.kind} nests brackets deeper than {MAX_DEPTH} levels", param="constraint")
     if constraint.kind is ConstraintKind.JSON_SCHEMA:
-        grammar: Any = {"json_schema": _schema(source)}
+        parts: list[dict[str, Any]] = [
+            {"lark_grammar": "start: @schema\n" + _OPTIONS},
+            {"name": "schema", "json_schema": _schema(source)},
+        ]
     elif constraint.kind is ConstraintKind.REGEX:
-        return llguidance.LLMatcher.grammar_from_regex(source)
+        parts = [{"lark_grammar": f"start: /{llguidance.regex_to_lark(source, '')}/\n{_OPTIONS}"}]
     else:
-        grammar = {"lark_grammar": source}
-    return json.dumps({"grammars": [grammar]})
+        parts = [{"lark_grammar": f"{source}\n{_OPTIONS}"}]
+    return json.dumps({"grammars": parts})
 
 
 def _depth(source: str) -> int:
@@ -271,8 +304,14 @@ def _finite(text: str) -> float:
 
 
 def _check_bounds(value: Any) -> None:
-    """Refuse bounds of numbers that float64 cannot hold."""
+    """Refuse what the library would enforce nearly: bounds beyond float64, and counts of keys that may repeat."""
     if isinstance(value, dict):
+        n_keys, required = value.get("minProperties"), value.get("required", [])
+        if isinstance(n_keys, int) and isinstance(required, list) and n_keys > len(required) + 1:
+            raise InvalidRequest(
+                f"minProperties is {n_keys}, but at most one property beyond those in required can be enforced",
+                param="constraint",
+            )
         for key, inner in value.items():
             if key in _BOUNDS and isinstance(inner, int) and abs(inner) > _MAX_EXACT:
                 raise InvalidRequest(f"{key} is {inner}, beyond 2^53, where bounds are not exact", param="constraint")

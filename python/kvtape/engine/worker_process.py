@@ -46,7 +46,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        script: Path,
+        script: str | Path,
         arguments: Sequence[str],
         setup: dict[str, Any],
         *,

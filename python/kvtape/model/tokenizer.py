@@ -171,21 +171,11 @@ class Tokenizer:
             start = found.end()
         return ids + self._encode_plain(text[start:])
 
-    def encode_continuation(self, text: str) -> list[int]:
-        """Turn text that stands behind other text into token ids, without a space of its own before it.
-
-        Raises:
-            InvalidRequest: as `encode`.
-        """
-        if not self._prefix:
-            return self.encode(text)
-        return self._encode_plain(text, prefix="")
-
-    def _encode_plain(self, text: str, prefix: str | None = None) -> list[int]:
+    def _encode_plain(self, text: str) -> list[int]:
         if not text:
             return []
         if self._is_sentencepiece:
-            text = ((self._prefix if prefix is None else prefix) + text).replace(" ", sentencepiece.SPACE)
+            text = (self._prefix + text).replace(" ", sentencepiece.SPACE)
         try:
             ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
         except TypeError as error:  # what the library makes of text that is not UTF-8

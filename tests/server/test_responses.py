@@ -102,10 +102,12 @@ async def test_an_error_behind_the_first_frame_is_the_last(monkeypatch, begins_w
             await asyncio.sleep(0)
         raise Overloaded("full")
 
-    stream = EventStream(frames(), lambda: None, heartbeat=b"alive", encode_error=lambda error: str(error).encode())
+    stream = EventStream(
+        frames(), lambda: None, opening=b"hello ", heartbeat=b"alive", encode_error=lambda error: str(error).encode()
+    )
     await stream({}, client.receive, client.send)
     bodies = [message["body"] for message in client.sent[1:]]
-    assert bodies == [begins_with, b"full", b""]
+    assert bodies == [b"hello " + begins_with, b"full", b""]
 
 
 async def test_silence_is_bridged_by_comments_and_a_stream_that_speaks_has_none(monkeypatch):

@@ -80,7 +80,7 @@ class EventStream(Response):
 
     The response begins with the first of these, not before: what goes wrong until then has a status of its own, which
     clients know how to retry, and only what goes wrong later is `encode_error`'s frame. A client that waits for the
-    headers waits for the first token, but no longer than for a heartbeat.
+    headers waits for the first token, but no longer than for a heartbeat. `opening` stands before whichever it is.
 
     The frames' generator is closed and `on_close` called in any case: at the end, when the client goes away, and when
     not a single frame could be sent.
@@ -93,6 +93,7 @@ class EventStream(Response):
         frames: AsyncGenerator[bytes, None],
         on_close: Callable[[], None],
         *,
+        opening: bytes = b"",
         heartbeat: bytes = HEARTBEAT,
         encode_error: Callable[[KvtapeError], bytes] | None = None,
     ) -> None:
@@ -101,6 +102,7 @@ class EventStream(Response):
         self.body = b""
         self._frames = frames
         self._on_close = on_close
+        self._opening = opening
         self._heartbeat = heartbeat
         self._encode_error = encode_error
         self._started = False
@@ -144,6 +146,7 @@ class EventStream(Response):
             if not self._started:
                 self._started = True
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                frame = self._opening + frame
             await send({"type": "http.response.body", "body": frame, "more_body": more})
 
     async def _keep_alive(self, send: Send) -> None:

@@ -14,6 +14,7 @@ from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.protocols.sse import SseDecoder
 from kvtape.server import create_app, responses
 from kvtape.server.limits import BodyLimits
+from kvtape.types import TokenEvent
 from tests.serving import eventually, running
 
 USER = {"role": "user", "content": "the system"}
@@ -245,17 +246,20 @@ def test_silence_is_bridged_by_pings(http, monkeypatch):
     assert events[:2] == ["message_start", "ping"]
 
 
-def test_an_engine_that_fails_ends_the_stream_with_an_error(http, monkeypatch):
+@pytest.mark.parametrize("begins", [True, False])
+def test_an_engine_that_fails_says_so_by_its_status_or_ends_the_stream(http, monkeypatch, begins):
     async def broken(turn):
+        if begins:
+            yield TokenEvent(0, "x")
         raise EngineFailed("gone")
-        yield
 
     monkeypatch.setattr("kvtape.chat.conversation.Turn.events", broken)
-    start, error = stream(http)
-    assert start["type"] == "message_start"
-    assert error["error"] == {"type": "api_error", "message": "gone"}
-    response = http.post("/v1/messages", json=BODY)
-    error_of(response, 500, "api_error")
+    if begins:
+        *_, error = stream(http)
+        assert error["error"] == {"type": "api_error", "message": "gone"}
+    else:
+        error_of(http.post("/v1/messages", json={**BODY, "stream": True}), 500, "api_error")
+    error_of(http.post("/v1/messages", json=BODY), 500, "api_error")
 
 
 @pytest.mark.parametrize("streamed", [False, True])

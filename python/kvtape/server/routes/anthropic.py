@@ -46,8 +46,14 @@ async def messages(request: Request) -> Response:
         shows_thinking=call.shows_thinking,
     )
     if call.stream:
-        frames = _frames(engine.model, call, turn, encoder, request_id_of(request.scope))
-        return EventStream(frames, on_close=turn.close, heartbeat=PING if pings else HEARTBEAT)
+        request_id = request_id_of(request.scope)
+        return EventStream(
+            _frames(engine.model, call, turn, encoder),
+            on_close=turn.close,
+            opening=encoder.start(turn.start),
+            heartbeat=PING if pings else HEARTBEAT,
+            encode_error=lambda error: encode_error_event(error, request_id),
+        )
     try:
         steps = await unless_gone(request, _collect(turn))
         n_marked = await _count_marked(engine.model, call, turn)
@@ -85,17 +91,13 @@ async def _collect(turn: ChatTurn) -> list[ReplyStep]:
 
 
 async def _frames(
-    model: Model, call: MessageCall, turn: ChatTurn, encoder: MessageEncoder, request_id: str
+    model: Model, call: MessageCall, turn: ChatTurn, encoder: MessageEncoder
 ) -> AsyncGenerator[bytes, None]:
-    yield encoder.start(turn.start)
-    try:
-        async with aclosing(turn.steps()) as steps:
-            async for step in steps:
-                if frames := encoder.step(step):
-                    yield frames
-        yield encoder.finish(step, n_marked=await _count_marked(model, call, turn))
-    except KvtapeError as error:
-        yield encode_error_event(error, request_id)
+    async with aclosing(turn.steps()) as steps:
+        async for step in steps:
+            if frames := encoder.step(step):
+                yield frames
+    yield encoder.finish(step, n_marked=await _count_marked(model, call, turn))
 
 
 async def _count_marked(model: Model, call: MessageCall, turn: ChatTurn) -> int:

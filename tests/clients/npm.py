@@ -15,19 +15,17 @@ _NODE = Path(__file__).parent / "node"
 _UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ETIMEDOUT")
 
 
-def run_node_tests(name: str, cache: pytest.Cache, **environment: str) -> None:
-    """Run the tests in `node/NAME/*.test.mjs` with the packages of its lock file, which are kept for the next run.
+def run_node_tests(name: str, script: str, cache: pytest.Cache, **environment: str) -> None:
+    """Run the tests in `node/NAME/SCRIPT` with the packages of its lock file, which are kept for the next run.
 
     Skips where there is no npm, or nothing to install from.
     """
     if shutil.which("npm") is None or shutil.which("node") is None:
         pytest.skip("npm is not here")
     folder = cache.mkdir(f"node-{name}")
-    scripts = sorted((_NODE / name).glob("*.test.mjs"))
-    for script in scripts:
-        shutil.copy(script, folder)
     _install(_NODE / name, folder)
-    command = ["node", "--test", *(script.name for script in scripts)]
+    shutil.copy(_NODE / name / script, folder)
+    command = ["node", "--test", script]
     done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

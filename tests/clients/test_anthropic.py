@@ -6,12 +6,15 @@ Its second generation has no sampling parameters any more and says so in `anthro
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 
 import anthropic
 import httpx
 import pytest
 
 from kvtape import Engine
+from kvtape.errors import Overloaded
 from kvtape.server import create_app
 from tests.clients.npm import run_node_tests
 from tests.serving import eventually, running
@@ -60,6 +63,30 @@ def test_counting(client):
     request = {"model": "any", "messages": [HELLO], "system": "the system"}
     n_tokens = client.messages.count_tokens(**request).input_tokens
     assert n_tokens == comparable(client.messages.create(**{**REQUEST, **request}))[3]
+
+
+def test_counting_tools_and_what_they_said(client):
+    tools = [{"name": name, "input_schema": {"type": "object", "properties": {"a": {}}}} for name in ("f", "g")]
+    used = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": [1, "x"]}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "no such thing", "is_error": True}
+    messages = [HELLO, {"role": "assistant", "content": [used]}, {"role": "user", "content": [result]}]
+    counts = []
+    for fields in ({"messages": messages, "tools": tools}, {"messages": messages, "tools": tools[:1]}, {"tools": []}):
+        request = {**REQUEST, **fields}
+        n_prompt = comparable(client.messages.create(**request))[3]
+        del request["max_tokens"], request["extra_body"]
+        counts.append(client.messages.count_tokens(**request).input_tokens)
+        assert counts[-1] == n_prompt
+    assert counts == sorted(set(counts), reverse=True)
+
+
+def test_a_marked_tool(client):
+    tools = [{"name": name, "input_schema": {"type": "object"}, "description": "Long. " * 30} for name in ("f", "g")]
+    tools[0]["cache_control"] = {"type": "ephemeral"}
+    first, second = (client.messages.create(**REQUEST, tools=tools).usage for _ in range(2))
+    assert first.cache_creation_input_tokens > 100
+    assert first.input_tokens > 100  # the other tool, and the question
+    assert second.cache_read_input_tokens > first.cache_creation_input_tokens
 
 
 def test_the_stream_helper(client):
@@ -156,6 +183,32 @@ def test_an_overloaded_server(tiny_engine):
     assert caught.value.status_code == 529
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_server_is_asked_again(client, tiny_engine, tiny_url, stream):
+    taken = []
+    with contextlib.suppress(Overloaded):
+        while True:
+            taken.append(tiny_engine.open())
+    headers = {"x-api-key": "LS-test"}
+    before = httpx.get(f"{tiny_url}/health", headers=headers).json()["requests_failed"]
+
+    def free():
+        eventually(lambda: httpx.get(f"{tiny_url}/health", headers=headers).json()["requests_failed"] > before)
+        for sequence in taken:
+            sequence.close()
+
+    freeing = threading.Thread(target=free)
+    freeing.start()
+    retrying = client.with_options(max_retries=3)
+    if stream:
+        with retrying.messages.stream(**REQUEST) as events:
+            message = events.get_final_message()
+    else:
+        message = retrying.messages.create(**REQUEST)
+    freeing.join()
+    assert message.usage.output_tokens == 8
+
+
 def test_both_ways_to_present_a_key(tiny_url):
     earlier = {"x-api-key": "LS-test", "authorization": anthropic.Omit(), "anthropic-version": "2023-06-01"}
     for credentials in (
@@ -212,4 +265,4 @@ def test_a_real_model(model_path):
 
 
 def test_the_client_of_npm(tiny_url, request):
-    run_node_tests("anthropic", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")
+    run_node_tests("anthropic", "messages.test.mjs", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import anthropic
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from kvtape.server import create_app
 from tests.chat.tool_parsers.parsing import CALLS, DUMPS, FORMS, FRAGMENTS, TOOLS
+from tests.clients.npm import run_node_tests
 from tests.scripted import cut, scripted_engine
 from tests.serving import running
 
@@ -181,6 +183,17 @@ def test_thinking(client):
     assert [event.signature for event in events if event.type == "signature"] == [thought.signature]
 
 
+def test_thinking_has_a_budget(client):
+    free = client.messages.create(**asking("only thought"))
+    assert (free.content[0].thinking, free.stop_reason) == ("I never come to an end", "end_turn")
+    bound = client.messages.create(**asking("only thought", thinking={"type": "enabled", "budget_tokens": 5}))
+    assert free.content[0].thinking.startswith(bound.content[0].thinking)
+    n_thinking = bound.usage.output_tokens_details.thinking_tokens
+    assert 5 < n_thinking < 5 + len("\n</think>\n\n") + 1  # the closing marker comes on top
+    ended = client.messages.create(**asking("only thought", thinking={"type": "disabled"}))
+    assert ended.content[0].thinking == "I"  # came with the opening marker, in one token
+
+
 def test_thinking_comes_back(client):
     first = client.messages.create(**asking("thought call"))
     hidden = client.messages.create(**asking("thought call", thinking={"type": "adaptive", "display": "omitted"}))
@@ -229,6 +242,11 @@ async def test_the_asynchronous_client(url):
         assert "input_json" in kinds
         last = await client.beta.messages.tool_runner(**asking("call", tools=[weather])).until_done()
     assert last.content[0].text == "It is warm."
+
+
+def test_the_client_of_npm(url, request):
+    replies = json.dumps({name: says(name) for name in NAMES})
+    run_node_tests("anthropic", "tools.test.mjs", request.config.cache, KVTAPE_URL=url, KVTAPE_SAYS=replies)
 
 
 def check_random_replies(folder, texts):

@@ -206,4 +206,4 @@ async def test_the_asynchronous_client(async_client, model, tiny_engine):
 
 
 def test_the_client_of_npm(tiny_url, request):
-    run_node_tests("openai", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")
+    run_node_tests("openai", "chat.test.mjs", request.config.cache, KVTAPE_URL=tiny_url, KVTAPE_KEY="LS-test")

@@ -120,11 +120,15 @@ def joined(frames):
     return message, logprobs, reason
 
 
-@pytest.mark.parametrize("made", [CALLS, CUT, THOUGHT, steps([]), steps([ContentDelta("a")])])
+STILL_THINKING = THOUGHT[:3] + steps([], finish=ReplyFinish.LENGTH)
+
+
+@pytest.mark.parametrize("made", [CALLS, CUT, THOUGHT, STILL_THINKING, steps([]), steps([ContentDelta("a")])])
 @pytest.mark.parametrize("shown", [{}, {"reasoning": False}, {"stream_reasoning": False}])
-def test_a_stream_says_what_a_plain_reply_says(made, shown):
-    form = ReplyForm(calls=True, **shown)
-    encoder = ChatStreamEncoder(HEAD, form, token_bytes=spell)
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_stream_says_what_a_plain_reply_says(made, shown, calls):
+    form = ReplyForm(calls=calls, **shown)
+    encoder = ChatStreamEncoder(HEAD, form, reasons=True, token_bytes=spell)
     frames = encoder.start() + b"".join(encoder.event(0, step) for step in made)
     (plain,) = json.loads(encode_completion([made], USAGE, HEAD, form, token_bytes=spell))["choices"]
     assert joined(frames) == (plain["message"], plain["logprobs"]["content"], plain["finish_reason"])

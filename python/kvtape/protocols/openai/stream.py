@@ -44,6 +44,7 @@ class ChatStreamEncoder:
         head: what every frame begins with.
         form: how the request wants it.
         n: number of choices.
+        reasons: whether the model may reason.
         include_usage: whether `end` tells the usage.
         token_bytes: given where log-probabilities were asked.
     """
@@ -54,11 +55,13 @@ class ChatStreamEncoder:
         form: ReplyForm,
         *,
         n: int = 1,
+        reasons: bool = False,
         include_usage: bool = False,
         token_bytes: TokenBytes | None = None,
     ) -> None:
         self._head = head
         self._form = form
+        self._content = None if form.calls or reasons else ""  # None: there may be a reply without any
         self._include_usage = include_usage
         self._token_bytes = token_bytes
         self._service_tier = UNSET if form.service_tier is None else form.service_tier
@@ -67,7 +70,7 @@ class ChatStreamEncoder:
 
     def start(self) -> bytes:
         """Frame the role of each choice, all before the first text: clients count the choices as they come."""
-        role = models.Delta(role="assistant", content=None if self._form.calls else "", refusal=None)
+        role = models.Delta(role="assistant", content=self._content, refusal=None)
         return b"".join(self._frame([models.ChunkChoice(role, index=index)]) for index in range(len(self._choices)))
 
     def event(self, index: int, step: ReplyStep) -> bytes:
@@ -84,7 +87,7 @@ class ChatStreamEncoder:
         if step.finish is not None:
             if choice.reasoning:
                 frames.append(self._frame([models.ChunkChoice(self._whole_reasoning(choice), index=index)]))
-            delta = models.Delta(content="") if choice.is_empty and self._form.calls else models.Delta()
+            delta = models.Delta(content="") if choice.is_empty and self._content is None else models.Delta()
             reason = encode_finish(step.finish, self._form)
             frames.append(self._frame([models.ChunkChoice(delta, self._logprobs(choice), reason, index)]))
         return b"".join(frames)

@@ -51,10 +51,16 @@ async def chat_completions(request: Request) -> Response:
     _refuse_what_is_not_there_yet(call)
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
-    choices = Choices([await open_chat(runtime.engine, call.prompt, call.params)], ChatTurn.steps, n=call.n)
+    turn = await open_chat(runtime.engine, call.prompt, call.params)
+    choices = Choices([turn], ChatTurn.steps, n=call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
-            head, call.form, n=call.n, include_usage=call.include_usage, token_bytes=token_bytes
+            head,
+            call.form,
+            n=call.n,
+            reasons=turn.params.reasoning is not None,
+            include_usage=call.include_usage,
+            token_bytes=token_bytes,
         )
         return _stream(choices, encoder)
     steps = await _collect(request, choices)

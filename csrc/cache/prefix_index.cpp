@@ -25,7 +25,8 @@ std::uint64_t PrefixIndex::hash(Node parent, std::span<const std::int32_t> ids) 
 }
 
 std::span<const std::int32_t> PrefixIndex::ids_of(Node node) const noexcept {
-  return std::span(ids_).subspan(static_cast<std::size_t>(node * block_size_), static_cast<std::size_t>(block_size_));
+  const std::int32_t n_ids = nodes_[static_cast<std::size_t>(node)].n_ids;
+  return std::span(ids_).subspan(static_cast<std::size_t>(node * block_size_), static_cast<std::size_t>(n_ids));
 }
 
 std::optional<PrefixIndex::Node> PrefixIndex::lookup(Node parent, std::span<const std::int32_t> ids,
@@ -61,7 +62,8 @@ std::optional<PrefixIndex::Match> PrefixIndex::find_longest(Node parent, std::sp
 }
 
 PrefixIndex::Entry PrefixIndex::insert(Node parent, std::span<const std::int32_t> ids, std::int32_t block) {
-  assert(ids.size() == static_cast<std::size_t>(block_size_));
+  assert(!ids.empty() && ids.size() <= static_cast<std::size_t>(block_size_));
+  assert(parent == kRoot || at(parent).n_ids == block_size_);
   const std::uint64_t key = hash(parent, ids);
   if (const auto existing = lookup(parent, ids, key)) {
     at(*existing).last_used = ++clock_;
@@ -76,14 +78,29 @@ PrefixIndex::Entry PrefixIndex::insert(Node parent, std::span<const std::int32_t
     node = unused_.back();
     unused_.pop_back();
   }
-  at(node) = {
-      .parent = parent, .next_sibling = at(parent).first_child, .block = block, .hash = key, .last_used = ++clock_};
+  at(node) = {.parent = parent,
+              .next_sibling = at(parent).first_child,
+              .block = block,
+              .n_ids = static_cast<std::int32_t>(ids.size()),
+              .hash = key,
+              .last_used = ++clock_};
   at(parent).first_child = node;
   std::ranges::copy(ids, ids_.begin() + node * block_size_);
   by_hash_.emplace(key, node);
   pool_.retain(block);
   ++n_nodes_;
+  drop_covered_by(node);
   return {node, block};
+}
+
+void PrefixIndex::drop_covered_by(Node node) {
+  const auto ids = ids_of(node);
+  for (Node child = at(at(node).parent).first_child; child != kRoot;) {
+    const Node next = at(child).next_sibling;
+    const auto others = ids_of(child);
+    if (others.size() < ids.size() && std::ranges::equal(others, ids.first(others.size()))) drop(child);
+    child = next;
+  }
 }
 
 void PrefixIndex::freeze(Node node) noexcept { at(node).frozen = true; }
@@ -98,21 +115,26 @@ bool PrefixIndex::try_evict() {
     }
   }
   if (oldest == kRoot) return false;
-  NodeData& data = at(oldest);
+  drop(oldest);
+  return true;
+}
+
+void PrefixIndex::drop(Node leaf) {
+  NodeData& data = at(leaf);
   const auto [begin, end] = by_hash_.equal_range(data.hash);
-  by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == oldest; }));
+  by_hash_.erase(std::find_if(begin, end, [&](const auto& item) { return item.second == leaf; }));
   Node* link = &at(data.parent).first_child;
-  while (*link != oldest) link = &at(*link).next_sibling;
+  while (*link != leaf) link = &at(*link).next_sibling;
   *link = data.next_sibling;
   pool_.release(data.block);
   data = NodeData{};
-  unused_.push_back(oldest);
+  unused_.push_back(leaf);
   --n_nodes_;
-  return true;
 }
 
 void PrefixIndex::check_integrity(std::vector<std::int32_t>& holders) const {
   std::vector<std::int32_t> n_children(nodes_.size());
+  std::vector<bool> indexed(holders.size());
   std::int32_t n_used = 0;
   for (std::size_t node = 1; node < nodes_.size(); ++node) {
     const NodeData& data = nodes_[node];
@@ -120,6 +142,10 @@ void PrefixIndex::check_integrity(std::vector<std::int32_t>& holders) const {
     ++n_used;
     ++n_children[static_cast<std::size_t>(data.parent)];
     ++holders[static_cast<std::size_t>(data.block)];
+    if (indexed[static_cast<std::size_t>(data.block)]) {  // neither of the two nodes could ever be evicted
+      throw std::logic_error("prefix index: block " + std::to_string(data.block) + " stands in it twice");
+    }
+    indexed[static_cast<std::size_t>(data.block)] = true;
     if (lookup(data.parent, ids_of(static_cast<Node>(node)), data.hash) != static_cast<Node>(node)) {
       throw std::logic_error("prefix index: node " + std::to_string(node) + " is not found under its own ids");
     }

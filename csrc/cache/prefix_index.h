@@ -1,6 +1,8 @@
 #pragma once
-// Token prefix to block ids: a tree whose edges are the ids of one whole block, found by hash and always confirmed by
-// comparing the ids. Where no whole block fits, the child that begins alike longest can lend its first positions. The index is one holder of each of its blocks; a block that nobody else holds can be evicted.
+// Token prefix to block ids: a tree whose edges are the ids of one block, found by hash and always confirmed by comparing
+// the ids. Where no whole block fits, the child that begins alike longest can lend its first positions; a leaf may hold
+// fewer ids than a block has, to be lent like that. The index is one holder of each of its blocks; a block that nobody
+// else holds can be evicted.
 
 #include <cstdint>
 #include <optional>
@@ -37,8 +39,9 @@ class PrefixIndex {
   // all children where none has them all: some ns each.
   [[nodiscard]] std::optional<Match> find_longest(Node parent, std::span<const std::int32_t> ids);
 
-  // Puts `block` there and retains it, unless the child exists: then its own block is the answer and stays.
-  // A node stays valid while somebody besides the index holds its block.
+  // Puts `block` there ([1 .. block_size] ids; less than block_size: a leaf for ever) and retains it, unless the child
+  // exists: then its own block is the answer and stays. Leaves that the new child has all ids of are dropped.
+  // The node of a whole block stays valid while somebody besides the index holds its block.
   Entry insert(Node parent, std::span<const std::int32_t> ids, std::int32_t block);
 
   // Frozen nodes are evicted after all others.
@@ -56,6 +59,7 @@ class PrefixIndex {
     Node parent = -1;                                // -1: unused
     Node first_child = kRoot, next_sibling = kRoot;  // kRoot: none
     std::int32_t block = -1;
+    std::int32_t n_ids = 0;
     bool frozen = false;
     std::uint64_t hash = 0;
     std::uint64_t last_used = 0;
@@ -65,6 +69,8 @@ class PrefixIndex {
   [[nodiscard]] std::optional<Node> lookup(Node parent, std::span<const std::int32_t> ids, std::uint64_t key) const;
   [[nodiscard]] NodeData& at(Node node) noexcept { return nodes_[static_cast<std::size_t>(node)]; }
   [[nodiscard]] std::span<const std::int32_t> ids_of(Node node) const noexcept;
+  void drop_covered_by(Node node);
+  void drop(Node leaf);
 
   BlockPool& pool_;
   std::int32_t block_size_;

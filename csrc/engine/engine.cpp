@@ -205,7 +205,7 @@ void Engine::close(SequenceId id) {
       end_generation(sequence);
     }
     // A running step may still write the blocks; they are not handed out again before it has ended.
-    cache_.drop(sequence);
+    cache_.close(sequence);
     ++sequence.epoch;
     std::erase_if(sequences_, [&](const auto& other) { return other->id == id; });
     by_id_.erase(id);

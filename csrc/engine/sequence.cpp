@@ -135,6 +135,17 @@ void SequenceCache::drop(Sequence& sequence) {
   sequence.n_cached = 0;
 }
 
+void SequenceCache::close(Sequence& sequence) {
+  const auto n_cached = static_cast<std::size_t>(sequence.n_cached), size = static_cast<std::size_t>(block_size_);
+  const auto tail = std::span(sequence.tokens).subspan(n_cached - n_cached % size, n_cached % size);
+  if (!tail.empty() && sequence.nodes.size() == n_cached / size) {
+    const auto match = index_.find_longest(last_node(sequence), tail);
+    const bool lent = match && match->n_equal == static_cast<std::int32_t>(tail.size());
+    if (!lent) (void)index_.insert(last_node(sequence), tail, sequence.blocks[n_cached / size]);
+  }
+  drop(sequence);
+}
+
 void SequenceCache::freeze(Sequence& sequence, std::int32_t n_tokens) {
   sequence.n_frozen = std::max(sequence.n_frozen, n_tokens);
   for (std::size_t i = 0; i < sequence.nodes.size(); ++i) {

@@ -72,6 +72,7 @@ class SequenceCache {
   void share(const Sequence& parent, Sequence& child);       // fork
   void truncate(Sequence& sequence, std::int32_t n_tokens);  // n_tokens <= sequence.n_tokens()
   void drop(Sequence& sequence);                             // all KV
+  void close(Sequence& sequence);  // the same, but its last block, partly filled, can be lent from the index
   void freeze(Sequence& sequence, std::int32_t n_tokens);
 
   [[nodiscard]] std::int32_t block_size() const noexcept { return block_size_; }

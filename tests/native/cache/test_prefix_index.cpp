@@ -76,6 +76,38 @@ void the_longest_common_begin_is_found() {
   CHECK(longest(PrefixIndex::kRoot, {1, 2, 9, 9}) == std::pair(a.block, 2));
 }
 
+// Fewer ids than a block has: lent as far as they go, and dropped where another child has them all.
+void a_leaf_may_be_partly_filled() {
+  BlockPool pool(8);
+  PrefixIndex index(pool, 4);
+  const auto insert = [&](PrefixIndex::Node parent, const std::vector<std::int32_t>& ids) {
+    const std::int32_t block = *pool.try_allocate();
+    const auto entry = index.insert(parent, ids, block);
+    pool.release(block);
+    return entry;
+  };
+  const auto longest = [&](PrefixIndex::Node parent, const std::vector<std::int32_t>& ids) {
+    const auto match = index.find_longest(parent, ids);
+    return match ? std::pair(match->block, match->n_equal) : std::pair(-1, 0);
+  };
+  const auto root = PrefixIndex::kRoot;
+  const auto two = insert(root, {1, 2}), other = insert(root, {1, 3});
+  CHECK(longest(root, {1, 2, 3, 4}) == std::pair(two.block, 2));
+  CHECK(longest(root, {1, 3}) == std::pair(other.block, 2));
+  CHECK(!index.find(root, std::vector<std::int32_t>{1, 2, 0, 0}));
+  const auto three = insert(root, {1, 2, 3});
+  CHECK(index.n_nodes() == 2 && longest(root, {1, 2, 9, 9}) == std::pair(three.block, 2));
+  pool.retain(three.block);  // somebody reads it, and knows the block, not the node
+  const auto four = insert(root, {1, 2, 3, 4});
+  CHECK(index.n_nodes() == 2 && longest(root, {1, 2, 3, 4}) == std::pair(four.block, 4));
+  CHECK(pool.ref_count(three.block) == 1);
+  pool.release(three.block);
+  (void)insert(four.node, {1});
+  check(pool, index, std::vector<std::int32_t>(8));
+  while (index.try_evict()) check(pool, index, std::vector<std::int32_t>(8));
+  CHECK(index.n_nodes() == 0 && pool.n_free() == 8);
+}
+
 void eviction_takes_the_oldest_free_leaf() {
   BlockPool pool(8);
   PrefixIndex index(pool, kBlockSize);
@@ -191,6 +223,7 @@ void nodes_are_used_again() {
 int main() {
   find_and_insert();
   the_longest_common_begin_is_found();
+  a_leaf_may_be_partly_filled();
   eviction_takes_the_oldest_free_leaf();
   random_programs();
   nodes_are_used_again();

@@ -498,6 +498,26 @@ void test_guided_behind_reasoning() {
   engine.check_integrity();
 }
 
+// A conversation goes on after its sequence is closed: only what is new is computed, wherever the blocks end.
+void test_a_closed_sequence_is_continued() {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  Tokens held;
+  std::int32_t n_resident = 0;  // the last token drawn has no KV
+  for (std::int32_t turn = 0; turn < 8; ++turn) {
+    const SequenceId id = engine.open();
+    for (std::int32_t i = 0; i <= turn % 3; ++i) held.push_back(1 + (turn + i) % 5);
+    engine.append(id, held, WorkClass::interactive);
+    const auto events = driver.wait_end(engine.generate(id, params(2, WorkClass::interactive)));
+    CHECK(events.back().usage.cached_tokens == n_resident);
+    for (const auto& event : events) held.push_back(event.token);
+    n_resident = static_cast<std::int32_t>(held.size()) - 1;
+    engine.close(id);
+    engine.check_integrity();
+  }
+  CHECK(engine.stats().n_blocks_indexed <= static_cast<std::int32_t>(held.size()) / test::kBlock + 1);
+}
+
 void test_refusals() {
   Driver driver(16, 32);
   Engine& engine = *driver.engine;
@@ -543,6 +563,7 @@ int main(int argc, char** argv) {
   test_usage_counts_what_was_computed();
   test_waits_for_masks();
   test_guided_behind_reasoning();
+  test_a_closed_sequence_is_continued();
   test_refusals();
   return test::failures();
 }

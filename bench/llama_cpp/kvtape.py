@@ -35,7 +35,9 @@ class Ours:
         sequences = [sequence.fork() for sequence in held]
         for sequence, ids in zip(sequences, tails, strict=True):
             sequence.append(ids)
-        generations = [sequence.generate(max_tokens=n_tokens, ignore_eos=True) for sequence in sequences]
+        generations = [
+            sequence.generate(max_tokens=n_tokens, ignore_eos=True, speculate=False) for sequence in sequences
+        ]
         tokens = [[event.token_id for event in generation] for generation in generations]
         for sequence in sequences:
             sequence.close()

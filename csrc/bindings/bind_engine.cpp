@@ -79,7 +79,7 @@ void bind_values(py::module_& m) {
   py::class_<GenerationParams>(m, "GenerationParams", "A generation: how to draw tokens, when to stop, who goes first.")
       .def(py::init([](const ops::SamplingParams& sampling, std::optional<std::int32_t> max_tokens,
                        const text::TextRules& text, bool ignore_eos, bool guided, engine::WorkClass work,
-                       std::optional<bool> speculate) {
+                       bool speculate) {
              return GenerationParams{sampling, max_tokens, text, ignore_eos, guided, work, speculate};
            }),
            py::kw_only(), "sampling"_a, "max_tokens"_a, "text"_a, "ignore_eos"_a, "guided"_a, "work"_a, "speculate"_a);

@@ -23,7 +23,7 @@ struct GenerationParams {
   bool ignore_eos = false;
   bool guided = false;  // each token waits for its mask: Engine::set_mask
   WorkClass work = WorkClass::interactive;
-  std::optional<bool> speculate = {};  // whether tokens may be drafted; none: where it pays, which is greedy decoding
+  bool speculate = true;  // drafts tokens where it pays; a choice of allowed_tokens is too short for that
 };
 
 struct Vocabulary {

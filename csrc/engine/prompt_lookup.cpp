@@ -65,18 +65,19 @@ PromptLookup::Match PromptLookup::find(std::span<const std::int32_t> tokens) {
 std::span<const std::int32_t> Drafter::draft(std::span<const std::int32_t> tokens, std::int32_t n) {
   const auto [position, length] = lookup_.find(tokens);
   if (length == 0) return {};
-  kind_ = static_cast<std::size_t>(std::bit_width(static_cast<std::uint32_t>(length / 4)));
-  // What failed is forgotten slowly, and so tried again at times: about one step in thirty.
-  chance_[kind_] += (kUnknown - chance_[kind_]) / 128;
+  chance_ += (kUnknown - chance_) / 128;  // what failed is forgotten slowly, and so tried again at times
   const auto begin = static_cast<std::size_t>(position), period = tokens.size() - begin;
   const auto n_drafted = static_cast<std::size_t>(std::clamp(n, 0, kMaxDraft));
   for (std::size_t i = 0; i < n_drafted; ++i) draft_[i] = tokens[begin + i % period];  // a short period goes on
   return std::span(draft_).first(n_drafted);
 }
 
+// One chance for all matches, long and short: on traces of SmolLM2 and Qwen2.5-Coder (tables, code, JSON, quotes, stories;
+// greedy and sampled) one for each kind of length learnt later and saved less. Rates of 0.15 to 0.35 do alike. Where all
+// drafts are wrong, what is tried until the chance is low costs 2 to 3 steps, and then one token in twenty steps or so.
 void Drafter::learn(std::size_t n_right, std::size_t n_used) noexcept {
-  float& chance = chance_[kind_];
-  for (std::size_t i = 0; i < std::min(n_right + 1, n_used); ++i) chance += ((i < n_right ? 1.0f : 0.0f) - chance) / 4;
+  for (std::size_t i = 0; i < std::min(n_right + 1, n_used); ++i)
+    chance_ += ((i < n_right ? 1.0f : 0.0f) - chance_) / 4;
 }
 
 }  // namespace kvtape::engine

@@ -38,25 +38,21 @@ class PromptLookup {
 // The drafts of one generation, and how good they have been.
 class Drafter {
  public:
-  Drafter() noexcept { chance_.fill(kUnknown); }
-
   // At most n tokens that may follow; valid until the next call.
   [[nodiscard]] std::span<const std::int32_t> draft(std::span<const std::int32_t> tokens, std::int32_t n);
 
-  // Chance that a token of the last draft is right where all before it are: what became of drafts after matches of about
-  // this length.
-  [[nodiscard]] float chance() const noexcept { return chance_[kind_]; }
+  // Chance that a drafted token is right where all before it are.
+  [[nodiscard]] float chance() const noexcept { return chance_; }
 
   // Of the last draft the first n_used tokens were tried, and of these the first n_right were drawn.
   void learn(std::size_t n_right, std::size_t n_used) noexcept;
 
  private:
-  static constexpr float kUnknown = 0.5f;
+  static constexpr float kUnknown = 0.65f;
 
   PromptLookup lookup_;
   std::array<std::int32_t, kMaxDraft> draft_{};
-  std::array<float, 5> chance_;  // after matches of 3, 4 to 7, 8 to 15, 16 to 31, 32 tokens and more
-  std::size_t kind_ = 0;
+  float chance_ = kUnknown;
 };
 
 }  // namespace kvtape::engine

@@ -372,7 +372,7 @@ class GenerationParams:
         ignore_eos: bool,
         guided: bool,
         work: WorkClass,
-        speculate: bool | None,
+        speculate: bool,
     ) -> None: ...
 
 class Engine:

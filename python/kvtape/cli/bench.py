@@ -156,7 +156,7 @@ def _decode(held: list[Sequence], draw: random.Random) -> float:
     begin = time.perf_counter()
     for sequence in sequences:
         sequence.append([draw.randrange(256)])
-    for generation in [each.generate(max_tokens=DECODE_TOKENS, ignore_eos=True) for each in sequences]:
+    for generation in [each.generate(max_tokens=DECODE_TOKENS, ignore_eos=True, speculate=False) for each in sequences]:
         for _ in generation:
             pass
     seconds = time.perf_counter() - begin

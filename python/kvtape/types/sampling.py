@@ -161,7 +161,7 @@ class SamplingParams:
     shown_tokens: tuple[int, ...] = ()  # control tokens whose texts are part of the text, `[TOOL_CALLS]` and the like
     reasoning: ReasoningSpan | None = None  # where the reply may reason; None: it is all answer
     ignore_eos: bool = False
-    speculate: bool | None = None  # guess what repeats and compute it ahead, same answer; None: where greedy
+    speculate: bool = True  # guess what repeats and compute it ahead where that pays; the answer is the same
     logprobs: bool = False
     top_logprobs: int = 0
 

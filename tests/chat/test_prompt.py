@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kvtape.chat.prompt import encode_chat, prepare_chat, render_chat
 from kvtape.chat.template import ChatTemplate
 from kvtape.engine import AsyncEngine
 from kvtape.errors import InvalidRequest
-from kvtape.types import ChatPrompt, FinishReason, SamplingParams, Thinking, Tool, ToolChoice, ToolMode, gather
+from kvtape.model.load import load
+from kvtape.types import (
+    ChatPrompt,
+    Constraint,
+    ConstraintKind,
+    FinishReason,
+    SamplingParams,
+    Thinking,
+    Tool,
+    ToolChoice,
+    ToolMode,
+    gather,
+)
 
 HELLO = [{"role": "user", "content": "the system and the user"}]
 
@@ -81,3 +95,42 @@ def test_the_parser_of_a_reply_knows_the_tools_that_may_be_called(engine):
     assert (
         gather(parser.feed('<tool_call>{"name": "other", "arguments": {}}</tool_call>')).tool_calls[0].name == "other"
     )
+
+
+DIGITS = Constraint(ConstraintKind.REGEX, "[0-9]{1,4}", "regex")
+
+
+def test_an_answer_is_held_to_its_constraint(engine):
+    assert prepare_chat(engine.model, chat(answer=DIGITS), SamplingParams()).params.constraint == DIGITS
+
+
+@pytest.mark.parametrize("source", ["[0-9", "(?=a)b", "a" * (1 << 18)])
+def test_a_constraint_that_cannot_be_kept_is_refused_by_the_name_of_its_field(engine, source):
+    broken = Constraint(ConstraintKind.REGEX, source, "regex")
+    with pytest.raises(InvalidRequest) as caught:
+        prepare_chat(engine.model, chat(answer=broken), SamplingParams())
+    assert caught.value.param == "regex"
+
+
+def test_an_answer_cannot_be_promised_beside_calls(engine):
+    with pytest.raises(InvalidRequest) as caught:
+        prepare_chat(engine.model, chat(answer=DIGITS, tools=TOOLS), SamplingParams())
+    assert caught.value.param == "regex"
+    nobody = chat(answer=DIGITS, tools=TOOLS, tool_choice=ToolChoice(ToolMode.NONE))
+    assert prepare_chat(engine.model, nobody, SamplingParams()).params.constraint == DIGITS
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer", "opened"),
+    [(True, DIGITS, True), (None, DIGITS, False), (False, DIGITS, False), (True, None, False)],
+)
+def test_reasoning_before_a_constrained_answer_is_begun_for_the_model(make_tiny_model, thinking, answer, opened):
+    source = "{% for m in messages %}{{ m.content }}{% endfor %}{# <think> </think> #}"
+    model = replace(load(make_tiny_model()), template_source=source)
+    prepared = prepare_chat(model, chat(answer=answer, thinking=Thinking(thinking)), SamplingParams())
+    text = model.tokenizer.decode(prepared.token_ids, special=True)
+    assert text.endswith("<think>\n") == opened
+    assert prepared.params.reasoning.opened == opened
+    parser = prepared.make_parser()
+    reply = gather(parser.feed("7</think>1" if opened else "1") + parser.finish(FinishReason.STOP)[0])
+    assert (reply.reasoning, reply.content) == ("7" if opened else None, "1")

@@ -13,8 +13,18 @@ from kvtape.chat.splice import splices_of
 from kvtape.chat.template import template_of
 from kvtape.chat.tool_parsers import choose_tool_parser, make_tool_parser, shown_tokens
 from kvtape.chat.tool_prompt import fold_tools, has_tools, template_messages, template_tools
+from kvtape.engine.constraints import check_constraint
 from kvtape.errors import InvalidRequest
-from kvtape.types import ChatPrompt, FinishReason, ParsedReply, ReasoningSpan, SamplingParams, Tool, ToolMode
+from kvtape.types import (
+    ChatPrompt,
+    Constraint,
+    FinishReason,
+    ParsedReply,
+    ReasoningSpan,
+    SamplingParams,
+    Tool,
+    ToolMode,
+)
 
 if TYPE_CHECKING:
     from kvtape.model.load import Model
@@ -45,13 +55,19 @@ def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> Pr
     """
     form = _tool_format(model) if _offered(prompt) else None
     markers = _reasoning_markers(model, prompt)
+    constraint = _constraint(model, prompt)
     splices = splices_of(model)
     encoded = splices.encode(prompt, partial(render_chat, model))
-    span = reasoning_span(model, markers, encoded.text, prompt.thinking)
+    opening = encoded.text
+    if constraint and markers and prompt.thinking.enabled and not markers.opened_by(opening):
+        # The reply would be held to the constraint from its first token, which allows no reasoning: it begins inside.
+        encoded = splices.encode(replace(prompt, prefill=f"{markers.open}\n"), partial(render_chat, model))
+        opening += markers.open
+    span = reasoning_span(model, markers, opening, prompt.thinking)
     return PreparedChat(
         prompt=prompt,
         token_ids=encoded.token_ids,
-        params=replace(params, reasoning=span, shown_tokens=shown_tokens(model, form, markers)),
+        params=replace(params, reasoning=span, shown_tokens=shown_tokens(model, form, markers), constraint=constraint),
         make_parser=partial(_make_parser, prompt, form, markers, span),
         keep=partial(splices.keep, encoded),
     )
@@ -98,6 +114,19 @@ def _tool_format(model: Model) -> str:
     if name is None:
         raise InvalidRequest(f"model {model.name!r} writes tool calls in a form that is not known here", param="tools")
     return name
+
+
+def _constraint(model: Model, prompt: ChatPrompt) -> Constraint | None:
+    """Return what the reply must match, its reasoning apart. It has been compiled once, so that it is sound."""
+    if prompt.answer is None:
+        return None
+    if _offered(prompt):
+        raise InvalidRequest(
+            f"{prompt.answer.param} cannot be promised where tools may be called; set the tool choice to none",
+            param=prompt.answer.param,
+        )
+    check_constraint(model, prompt.answer)
+    return prompt.answer
 
 
 def _make_parser(

@@ -196,7 +196,11 @@ def compile_constraint(model: Model, constraint: Constraint) -> Guide:
         compiler = _COMPILERS.get(model)
         if compiler is None:
             compiler = _COMPILERS[model] = _Compiler(model)
-    return compiler.compile(constraint)
+    try:
+        return compiler.compile(constraint)
+    except InvalidRequest as error:
+        error.param = constraint.param
+        raise
 
 
 def check_constraint(model: Model, constraint: Constraint) -> None:

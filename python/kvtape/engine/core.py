@@ -155,9 +155,9 @@ class EngineCore:
         with self._lock:
             running = self._generations.pop(generation, None)
         if running is not None:
-            running.sink.post([(running.target, error)])
             if self._thread.is_alive():
                 self.native.cancel(generation)
+            running.sink.post([(running.target, error)])
 
     def cancel(self, generation: int) -> None:
         """End a generation within one step; no error where it has ended or the engine is shut down."""

@@ -93,6 +93,7 @@ class Constraint:
 
     kind: ConstraintKind
     source: str
+    param: str = field(default="constraint", compare=False)  # the field of a request that it came in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ def test_defaults():
     assert call.params == SamplingParams(temperature=0.6, top_p=0.9)
     assert not call.stream
     assert not call.include_usage
-    assert call.answer_param is None
+    assert call.prompt.answer is None
 
 
 def test_every_sampling_field_is_honoured():
@@ -55,7 +55,7 @@ def test_tools_answer_and_thinking_are_part_of_the_prompt():
     assert call.form == ReplyForm(calls=True)
     call = decode(regex="[ab]")
     assert call.prompt.answer == Constraint(ConstraintKind.REGEX, "[ab]")
-    assert call.answer_param == "regex"
+    assert call.prompt.answer.param == "regex"
 
 
 def test_the_form_of_the_reply():

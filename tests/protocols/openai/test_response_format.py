@@ -8,7 +8,7 @@ import pytest
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.request_models import JsonSchemaFormat, ResponseFormat
-from kvtape.protocols.openai.response_format import Answer, read_answer
+from kvtape.protocols.openai.response_format import read_answer
 from kvtape.types import Constraint, ConstraintKind
 
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {"type": "string"}}, "additionalProperties": False}
@@ -21,25 +21,27 @@ def test_text_is_free():
 
 def test_json():
     answer = read_answer(ResponseFormat("json_object"), None, None)
-    assert answer == Answer(Constraint(ConstraintKind.JSON_SCHEMA, '{"type":"object"}'), "response_format")
+    assert answer == Constraint(ConstraintKind.JSON_SCHEMA, '{"type":"object"}')
+    assert answer.param == "response_format"
 
 
 @pytest.mark.parametrize("strict", [None, False, True])
 def test_a_schema_keeps_its_order_and_is_followed_strict_or_not(strict):
     answer = read_answer(ResponseFormat("json_schema", JsonSchemaFormat("x", SCHEMA, strict)), None, None)
-    assert answer.constraint.kind is ConstraintKind.JSON_SCHEMA
-    assert json.dumps(json.loads(answer.constraint.source)) == json.dumps(SCHEMA)
+    assert answer.kind is ConstraintKind.JSON_SCHEMA
+    assert json.dumps(json.loads(answer.source)) == json.dumps(SCHEMA)
     assert answer.param == "response_format.json_schema.schema"
 
 
 def test_a_schema_that_is_not_there_is_any_json():
-    assert read_answer(ResponseFormat("json_schema", JsonSchemaFormat("x")), None, None).constraint.source == "{}"
+    assert read_answer(ResponseFormat("json_schema", JsonSchemaFormat("x")), None, None).source == "{}"
 
 
 def test_grammar_and_regex():
     text = ResponseFormat("text")
-    assert read_answer(text, "start: /a/", None) == Answer(Constraint(ConstraintKind.LARK, "start: /a/"), "grammar")
-    assert read_answer(None, None, "a|b") == Answer(Constraint(ConstraintKind.REGEX, "a|b"), "regex")
+    grammar, regex = read_answer(text, "start: /a/", None), read_answer(None, None, "a|b")
+    assert (grammar, grammar.param) == (Constraint(ConstraintKind.LARK, "start: /a/"), "grammar")
+    assert (regex, regex.param) == (Constraint(ConstraintKind.REGEX, "a|b"), "regex")
 
 
 @pytest.mark.parametrize(

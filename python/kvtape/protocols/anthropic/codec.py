@@ -109,7 +109,8 @@ def _read_format(request: CountRequest) -> Constraint | None:
     wanted = current or request.output_format
     if wanted is None:
         return None
-    return Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(wanted.schema, ensure_ascii=False))
+    param = "output_format.schema" if current is None else "output_config.format.schema"
+    return Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(wanted.schema, ensure_ascii=False), param)
 
 
 def _read_params(request: MessageRequest) -> SamplingParams:

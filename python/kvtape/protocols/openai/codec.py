@@ -32,7 +32,6 @@ class ChatCall:
     stream: bool
     include_usage: bool
     n: int = 1
-    answer_param: str | None = None  # the path of the field that `prompt.answer` comes from
 
 
 def decode_chat_request(body: bytes) -> ChatCall:
@@ -43,7 +42,7 @@ def decode_chat_request(body: bytes) -> ChatCall:
     """
     request = decode_request(body, ChatRequest, _ALIASES)
     _refuse_unsupported(request)
-    prompt, answer_param = _read_prompt(request)
+    prompt = _read_prompt(request)
     return ChatCall(
         prompt=prompt,
         params=_read_params(request),
@@ -51,7 +50,6 @@ def decode_chat_request(body: bytes) -> ChatCall:
         stream=bool(request.stream),
         include_usage=read_include_usage(request.stream, request.stream_options),
         n=read_count("n", request.n),
-        answer_param=answer_param,
     )
 
 
@@ -64,20 +62,18 @@ def _refuse_unsupported(request: ChatRequest) -> None:
     refuse_unless(request.service_tier in tiers, "service_tier", "is not one that there is")
 
 
-def _read_prompt(request: ChatRequest) -> tuple[ChatPrompt, str | None]:
+def _read_prompt(request: ChatRequest) -> ChatPrompt:
     options: dict[str, Any] = read_template_options(request)
     tools = read_tools(request)
     choice = read_tool_choice(request, tools)
-    answer = read_answer(request.response_format, request.grammar, request.regex)
-    prompt = ChatPrompt(
+    return ChatPrompt(
         messages=read_messages(request.messages),
         tools=tools,
         tool_choice=choice,
         thinking=read_thinking(request),
-        answer=answer.constraint if answer else None,
+        answer=read_answer(request.response_format, request.grammar, request.regex),
         template_options=options,
     )
-    return prompt, answer.param if answer else None
 
 
 def _read_form(request: ChatRequest, prompt: ChatPrompt) -> ReplyForm:

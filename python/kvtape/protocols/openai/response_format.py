@@ -9,19 +9,12 @@ from kvtape.protocols.openai.tools import check_name
 from kvtape.protocols.requests import refuse_unless, required
 from kvtape.types import Constraint, ConstraintKind
 
-__all__ = ["Answer", "read_answer"]
+__all__ = ["read_answer"]
 
 _TYPES = ("text", "json_object", "json_schema")
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What the answer must match, and the path of the field that says so."""
-
-    constraint: Constraint
-    param: str
-
-
-def read_answer(response_format: ResponseFormat | None, grammar: str | None, regex: str | None) -> Answer | None:
+def read_answer(response_format: ResponseFormat | None, grammar: str | None, regex: str | None) -> Constraint | None:
     """Read the constraint of an answer; at most one of the three fields asks for one.
 
     Raises:
@@ -33,22 +26,22 @@ def read_answer(response_format: ResponseFormat | None, grammar: str | None, reg
     return given[0] if given else None
 
 
-def _read_grammar(grammar: str | None) -> Answer | None:
-    return None if grammar is None else Answer(Constraint(ConstraintKind.LARK, grammar), "grammar")
+def _read_grammar(grammar: str | None) -> Constraint | None:
+    return None if grammar is None else Constraint(ConstraintKind.LARK, grammar, "grammar")
 
 
-def _read_regex(regex: str | None) -> Answer | None:
-    return None if regex is None else Answer(Constraint(ConstraintKind.REGEX, regex), "regex")
+def _read_regex(regex: str | None) -> Constraint | None:
+    return None if regex is None else Constraint(ConstraintKind.REGEX, regex, "regex")
 
 
-def _read_format(wanted: ResponseFormat | None) -> Answer | None:
+def _read_format(wanted: ResponseFormat | None) -> Constraint | None:
     if wanted is None or wanted.type == "text":
         return None
     refuse_unless(wanted.type in _TYPES, "response_format.type", f"must be one of {', '.join(_TYPES)}")
     if wanted.type == "json_object":
-        return Answer(Constraint(ConstraintKind.JSON_SCHEMA, '{"type":"object"}'), "response_format")
+        return Constraint(ConstraintKind.JSON_SCHEMA, '{"type":"object"}', "response_format")
     path = "response_format.json_schema"
     described = required(wanted.json_schema, path)
     check_name(described.name, f"{path}.name")
     source = msgspec.json.encode(described.schema or {}).decode()
-    return Answer(Constraint(ConstraintKind.JSON_SCHEMA, source), f"{path}.schema")
+    return Constraint(ConstraintKind.JSON_SCHEMA, source, f"{path}.schema")

@@ -81,7 +81,6 @@ def _check_headers(request: Request) -> None:
 
 
 def _refuse_what_is_not_there_yet(call: MessageCall) -> None:
-    refuse_unless(call.prompt.answer is None, "output_config.format", LATER)
     refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
 
 

@@ -124,7 +124,6 @@ def _refuse_session(request: Request) -> None:
 
 
 def _refuse_what_is_not_there_yet(call: ChatCall) -> None:
-    refuse_unless(call.prompt.answer is None, call.answer_param or "", LATER)
     refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
 
 

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from kvtape import AsyncEngine, Engine, FinishReason
 from kvtape.engine.constraints import JSON_OBJECT, MAX_DEPTH, MAX_SOURCE_BYTES, Guide, check_constraint
 from kvtape.errors import EngineFailed, InvalidRequest
-from kvtape.types import Constraint, ConstraintKind, SamplingParams, TokenEvent
+from kvtape.types import Constraint, ConstraintKind, ReasoningSpan, SamplingParams, TokenEvent
 
 PROMPT = "the quick brown fox jumps over the lazy dog"
 PERSON = {
@@ -213,6 +214,26 @@ async def test_for_an_event_loop(tiny_model, engine):
             await generate(schema({"uniqueItems": True}))
         assert caught.value.param == "constraint"
         assert other.stats().running == 0
+
+
+def test_reasoning_is_not_guided(engine):
+    encode = engine.model.tokenizer.encode
+    (opening_id,) = encode("<|im_start|>", parse_special=True)
+    span = ReasoningSpan(open="<|im_start|>", close="</r>", budget=9, close_ids=tuple(encode("</r>\n")))
+    reasons = options(schema(PERSON), reasoning=span, shown_tokens=(opening_id,))
+    opened = run(engine, **(reasons | {"reasoning": replace(span, opened=True)}))
+    chosen = run(engine, **reasons, logit_bias={opening_id: 100.0})
+    plain = run(engine, **reasons, logit_bias={opening_id: -100.0})
+    assert chosen[0].token_id == opening_id
+    for events in (opened, chosen):
+        answer = "".join(event.text for event in events if not event.in_reasoning)
+        assert answer.startswith("\n{")
+        assert json.loads(answer)
+        assert sum(event.in_reasoning for event in events) >= 9
+    assert not any(event.in_reasoning for event in plain)
+    assert json.loads(text(plain))
+    hidden = run(engine, **(reasons | {"shown_tokens": ()}), logit_bias={opening_id: 100.0})  # it would open nothing
+    assert json.loads(text(hidden))
 
 
 def test_what_cannot_be_combined():

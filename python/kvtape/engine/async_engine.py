@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kvtape.engine.constraints import opening_token
 from kvtape.engine.core import EngineCore
 from kvtape.engine.engine import Engine
 from kvtape.engine.sequence import SequenceBase, merged_params, native_params
@@ -47,7 +48,8 @@ class AsyncGeneration:
         self._done = False
         self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), post, self._events)
         if params.constraint is not None:  # compiled beside the prompt; it raises nothing
-            post.loop.run_in_executor(None, core.constrain, self._id, params.constraint)
+            opening = opening_token(core.model.tokenizer, params)
+            post.loop.run_in_executor(None, core.constrain, self._id, params.constraint, opening)
 
     def __aiter__(self) -> Self:
         return self

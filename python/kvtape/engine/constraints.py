@@ -30,9 +30,17 @@ from kvtape.engine.worker_process import WorkerFailed, WorkerProcess
 from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.model.load import Model
 from kvtape.model.tokenizer import Tokenizer
-from kvtape.types import Constraint, ConstraintKind
+from kvtape.types import Constraint, ConstraintKind, SamplingParams
 
-__all__ = ["JSON_OBJECT", "MAX_DEPTH", "MAX_SOURCE_BYTES", "Guide", "check_constraint", "compile_constraint"]
+__all__ = [
+    "JSON_OBJECT",
+    "MAX_DEPTH",
+    "MAX_SOURCE_BYTES",
+    "Guide",
+    "check_constraint",
+    "compile_constraint",
+    "opening_token",
+]
 
 JSON_OBJECT = Constraint(ConstraintKind.JSON_SCHEMA, '{"type": "object"}')  # any JSON object
 
@@ -70,10 +78,17 @@ _BOUNDS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 
 
 class Guide:
-    """Follows one generation through its constraint. For one thread at a time."""
+    """Follows one generation through its constraint. For one thread at a time.
 
-    def __init__(self, matcher: llguidance.LLMatcher, n_vocab: int) -> None:
+    Args:
+        matcher: at its beginning.
+        n_vocab: number of tokens.
+        opening: the token that may come first instead and opens the reasoning, which is not guided.
+    """
+
+    def __init__(self, matcher: llguidance.LLMatcher, n_vocab: int, opening: int | None = None) -> None:
         self._matcher = matcher
+        self._opening = opening
         self._words = np.zeros((n_vocab + 63) // 64, np.uint64)
         self._n_bytes = (n_vocab + 31) // 32 * 4
         self._seconds = _MASK_SECONDS
@@ -93,6 +108,8 @@ class Guide:
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
         if self._seconds < 0:
             raise EngineFailed("generation: its constraint gave up: its masks take too much time")
+        if self._opening is not None:
+            self._words[self._opening // 64] |= np.uint64(1 << self._opening % 64)
         return self._words
 
     def consume(self, token: int) -> None:
@@ -101,9 +118,14 @@ class Guide:
         Raises:
             EngineFailed: the constraint is too complex here.
         """
+        self._opening = None
         # The matcher's own method holds the GIL, for a quarter of a second at worst; two matchers at once do not.
         if not _executor().consume_token_par([(self._matcher, token), (_idle_matcher(), 0)])[0]:
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
+
+    def reason(self) -> None:
+        """Go on behind the reasoning that the first token has opened."""
+        self._opening = None
 
 
 @functools.cache
@@ -144,13 +166,13 @@ class _Compiler:
         self._lock = threading.Lock()
         self._verdicts: OrderedDict[Constraint, str] = OrderedDict()  # error, or "" where it has passed
 
-    def compile(self, constraint: Constraint) -> Guide:
+    def compile(self, constraint: Constraint, opening: int | None) -> Guide:
         grammar = _grammar(constraint)
         error = self._try(constraint, grammar)
         if not error:
             try:
                 matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
-                guide = Guide(matcher, self._n_vocab)
+                guide = Guide(matcher, self._n_vocab, opening)
                 error = matcher.get_error()
                 if not error:
                     guide.mask()
@@ -183,8 +205,8 @@ _COMPILERS: weakref.WeakKeyDictionary[Model, _Compiler] = weakref.WeakKeyDiction
 _COMPILERS_LOCK = threading.Lock()
 
 
-def compile_constraint(model: Model, constraint: Constraint) -> Guide:
-    """Compile a constraint for one generation, whose first mask is computed.
+def compile_constraint(model: Model, constraint: Constraint, opening: int | None = None) -> Guide:
+    """Compile a constraint for one generation, which may begin with the token `opening` and reason first.
 
     Blocks: about a millisecond, at most a second where it is hostile, and once a model as long as it takes to start a
     process and read the vocabulary there.
@@ -197,10 +219,20 @@ def compile_constraint(model: Model, constraint: Constraint) -> Guide:
         if compiler is None:
             compiler = _COMPILERS[model] = _Compiler(model)
     try:
-        return compiler.compile(constraint)
+        return compiler.compile(constraint, opening)
     except InvalidRequest as error:
         error.param = constraint.param
         raise
+
+
+def opening_token(tokenizer: Tokenizer, params: SamplingParams) -> int | None:
+    """Return the token that opens the reasoning of a reply; None where there is none, or it takes several."""
+    span = params.reasoning
+    if span is None or span.opened or span.open != span.open.lstrip():
+        return None
+    ids = tokenizer.encode(span.open, parse_special=True)
+    spelled = len(ids) == 1 and (ids[0] in params.shown_tokens or tokenizer.decode(ids) == span.open)
+    return ids[0] if spelled else None
 
 
 def check_constraint(model: Model, constraint: Constraint) -> None:
@@ -244,7 +276,7 @@ def _grammar(constraint: Constraint) -> str:
     if constraint.kind is ConstraintKind.JSON_SCHEMA:
         parts: list[dict[str, Any]] = [
             {"lark_grammar": "start: @schema\n" + _OPTIONS},
-            {"name": "schema", "json_schema": _schema(source)},
+            {"name": "schema", "json_schema": checked_schema(source)},
         ]
     elif constraint.kind is ConstraintKind.REGEX:
         parts = [{"lark_grammar": f"start: /{llguidance.regex_to_lark(source, '')}/\n{_OPTIONS}"}]
@@ -261,7 +293,12 @@ def _depth(source: str) -> int:
     return deepest
 
 
-def _schema(source: str) -> dict[str, Any]:
+def checked_schema(source: str) -> dict[str, Any]:
+    """Return a JSON Schema as the library takes it, also inside a grammar, where it stands behind `%json`.
+
+    Raises:
+        InvalidRequest: it is no JSON, or no schema, or the library would enforce it nearly.
+    """
     try:
         schema = json.loads(
             source, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer, parse_float=_finite

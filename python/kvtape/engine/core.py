@@ -6,6 +6,7 @@ blocking engine's queues are filled at once, an event loop is woken once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kvtape._native import _core
 from kvtape.engine.constraints import Guide, compile_constraint
-from kvtape.engine.guide_thread import GuideThread
+from kvtape.engine.guide_thread import Drawn, GuideThread
 from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.model.load import Model, load, usable_cores
 from kvtape.types import Constraint, FinishReason, TokenEvent, TopLogprob, Usage
@@ -143,10 +144,10 @@ class EngineCore:
             self._generations[generation] = running._replace(guide=guide)
         self.native.set_mask(generation, guide.mask())
 
-    def constrain(self, generation: int, constraint: Constraint) -> None:
+    def constrain(self, generation: int, constraint: Constraint, opening: int | None) -> None:
         """Compile what guides a generation, which ends with an error where that fails. Blocks, and raises nothing."""
         try:
-            self.guide(generation, compile_constraint(self.model, constraint))
+            self.guide(generation, compile_constraint(self.model, constraint, opening))
         except Exception as error:
             self.end(generation, error)
 
@@ -155,7 +156,7 @@ class EngineCore:
         with self._lock:
             running = self._generations.pop(generation, None)
         if running is not None:
-            if self._thread.is_alive():
+            with contextlib.suppress(EngineFailed):  # it is shut down
                 self.native.cancel(generation)
             running.sink.post([(running.target, error)])
 
@@ -189,7 +190,7 @@ class EngineCore:
 
     def _deliver(self, tokens: list[_core.TokenEvent], resident: list[int]) -> None:
         posts: dict[Sink, list[tuple[Any, TokenEvent | Exception | None]]] = defaultdict(list)
-        guided: list[tuple[int, Guide, int]] = []
+        guided: list[Drawn] = []
         with self._lock:
             for event in tokens:
                 finished = event.finish != _core.FinishReason.none
@@ -201,8 +202,8 @@ class EngineCore:
                 if running is None:  # it was cancelled meanwhile
                     continue
                 posts[running.sink].append((running.target, _to_python(event)))
-                if running.guide is not None and not finished:
-                    guided.append((event.generation, running.guide, event.token))
+                if running.guide is not None and event.guided and not finished:
+                    guided.append((event.generation, running.guide, None if event.in_reasoning else event.token))
             for sequence in resident:
                 for sink, target in self._waits.pop(sequence, []):
                     posts[sink].append((target, None))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kvtape.engine.constraints import compile_constraint
+from kvtape.engine.constraints import compile_constraint, opening_token
 from kvtape.engine.core import EngineCore
 from kvtape.engine.sequence import SequenceBase, merged_params, native_params
 from kvtape.engine.stats import EngineStats, read_stats
@@ -36,7 +36,10 @@ class Generation:
         self._sequence = sequence  # kept open while it generates
         self._events: queue.SimpleQueue[TokenEvent | Exception] = queue.SimpleQueue()  # at most n_ctx events
         self._done = False
-        guide = None if params.constraint is None else compile_constraint(core.model, params.constraint)
+        guide = None
+        if params.constraint is not None:
+            opening = opening_token(core.model.tokenizer, params)
+            guide = compile_constraint(core.model, params.constraint, opening)
         self._id = core.generate(sequence.id, native_params(params, work, core.model.tokenizer), _POST, self._events)
         if guide is not None:
             core.guide(self._id, guide)

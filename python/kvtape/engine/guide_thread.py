@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from kvtape._native import _core
     from kvtape.engine.constraints import Guide
 
-__all__ = ["GuideThread"]
+__all__ = ["Drawn", "GuideThread"]
+
+# A generation's id, its guide, and the token that it drew with the guide's mask; None where that opened its reasoning.
+Drawn = tuple[int, "Guide", int | None]
 
 
 class GuideThread:
@@ -24,11 +27,11 @@ class GuideThread:
 
     def __init__(self, native: _core.Engine, fail: Callable[[int, Exception], None]) -> None:
         self._native, self._fail = native, fail
-        self._drawn: queue.SimpleQueue[list[tuple[int, Guide, int]] | None] = queue.SimpleQueue()
+        self._drawn: queue.SimpleQueue[list[Drawn] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def put(self, drawn: list[tuple[int, Guide, int]]) -> None:
-        """Go on with generations: (id, guide, the token it drew). For the engine's thread."""
+    def put(self, drawn: list[Drawn]) -> None:
+        """Go on with generations. For the engine's thread."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="kvtape-guide", daemon=True)
             self._thread.start()
@@ -44,7 +47,7 @@ class GuideThread:
         while (drawn := self._drawn.get()) is not None:
             for generation, guide, token in drawn:
                 try:
-                    guide.consume(token)
+                    guide.reason() if token is None else guide.consume(token)
                     self._native.set_mask(generation, guide.mask())
                 except Exception as error:  # also where the engine is shut down
                     self._fail(generation, error)

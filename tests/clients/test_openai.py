@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import httpx
 import openai
 import pytest
 
+from kvtape.errors import Overloaded
 from kvtape.server import responses
 from tests.clients.npm import run_node_tests
 from tests.clients.openai_replies import Joined, assert_stream_is_plain, counts, extra, plain_choices
+from tests.clients.openai_requests import random_chat, random_completion
 from tests.serving import eventually
 
 CHAT = [{"role": "user", "content": "the system"}]
 TOO_LONG = [{"role": "user", "content": "x" * 4000}]
-WORDS = ["the", "system", "and", "a", "user", "of", "tape:", "rows,", "ünïcode,", "日本", "😀"]
-
-
-def random_fields(rng, text):
-    """Return fields that both routes take."""
-    fields = {
-        "temperature": rng.choice([0, 0.7, 1.5]), "top_p": rng.choice([1, 0.8]), "seed": rng.randrange(-5, 1000),
-        "max_tokens": rng.randrange(1, 24), "n": rng.choice([1, 1, 2, 3]), "presence_penalty": rng.choice([0, 0.5]),
-        "frequency_penalty": rng.choice([0, -0.5]), "logit_bias": {str(rng.randrange(5, 250)): rng.choice([-100, 5])},
-        **extra(ignore_eos=rng.random() < 0.8),
-    }  # fmt: skip
-    if rng.random() < 0.5 and text:  # a stop string that is likely to come
-        begin = rng.randrange(len(text))
-        fields["stop"] = text[begin : begin + rng.randrange(1, 5)]
-    return fields
 
 
 def random_request(client, model, rng):
     """Return a method of the client and the fields to call it with."""
-    prompt = " ".join(rng.choices(WORDS, k=rng.randrange(1, 12)))
-    sample = client.completions.create(model=model, prompt=prompt, max_tokens=24, temperature=0, **extra())
-    fields = {"model": model, **random_fields(rng, sample.choices[0].text)}
-    if rng.random() < 0.5:
-        if rng.random() < 0.5:
-            fields |= {"logprobs": True, "top_logprobs": rng.choice([0, 3, 20])}
-        roles = rng.choices(["system", "developer", "user", "assistant"], k=rng.randrange(3))
-        messages = [{"role": role, "content": rng.choice(WORDS)} for role in roles]
-        return client.chat.completions.create, {"messages": [*messages, {"role": "user", "content": prompt}], **fields}
-    fields |= {"logprobs": rng.choice([None, 0, 1, 5]), "echo": rng.random() < 0.3}
-    prompts = rng.choice([prompt, [prompt, "the"], [5, 6, 7], [[8, 9], [10]]])
-    return client.completions.create, {"prompt": prompts, **fields}
+    sample = client.completions.create(model=model, prompt="the", max_tokens=24, seed=rng.randrange(99), **extra())
+    text = sample.choices[0].text
+    if rng.random() < 0.6:
+        return client.chat.completions.create, random_chat(rng, model, text)
+    return client.completions.create, random_completion(rng, model, text)
 
 
-def test_streaming_equals_plain_over_random_requests(client, model):
-    rng = random.Random(1)
-    for _ in range(50):
-        assert_stream_is_plain(*random_request(client, model, rng))
-
-
-@pytest.mark.slow
-def test_streaming_equals_plain_over_a_thousand_random_requests(client, model):
-    rng = random.Random(2)
-    for _ in range(1000):
+@pytest.mark.parametrize("reasons", [False, True])
+@pytest.mark.parametrize("n_requests", [25, pytest.param(500, marks=pytest.mark.slow)])
+def test_streaming_equals_plain_over_random_requests(client, thinking_url, model, reasons, n_requests):
+    rng = random.Random(f"{reasons}, {n_requests}")
+    client = client.with_options(base_url=f"{thinking_url}/v1") if reasons else client
+    for _ in range(n_requests):
         assert_stream_is_plain(*random_request(client, model, rng))
 
 
@@ -177,6 +154,28 @@ def test_a_timeout_stops_the_engine_and_is_tried_again(client, model, tiny_engin
     eventually(lambda: tiny_engine.stats().running == 0)
     assert 0 < tiny_engine.stats().generated_tokens - before < 2 * 64 * 1500
     assert n_requests() == n_before + 2
+
+
+def test_a_server_that_is_full_is_tried_again(client, model, tiny_engine):
+    """What fails before the first token of a stream has a status, which the client knows how to handle."""
+    sequences = []
+    with contextlib.suppress(Overloaded):
+        while True:
+            sequences.append(tiny_engine.open())
+    sequences.pop().close()
+    fields = {"model": model, "messages": CHAT, "max_tokens": 2, "stream": True, **extra()}
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.chat.completions.create(**fields, n=3)
+    assert caught.value.status_code == 503
+
+    def make_room(response: httpx.Response) -> None:
+        if response.status_code == 503:
+            for sequence in sequences:
+                sequence.close()
+
+    with httpx.Client(event_hooks={"response": [make_room]}) as http_client:
+        patient = client.with_options(max_retries=1, http_client=http_client)
+        assert len(Joined(patient.chat.completions.create(**fields, n=3)).choices) == 3
 
 
 def test_comments_while_nothing_comes_are_not_seen(client, model, monkeypatch):

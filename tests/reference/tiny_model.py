@@ -59,6 +59,7 @@ class TinySpec:
     window: int = 40  # gemma3's sliding window; `window_period` of its layers, the last of each, have none
     window_period: int = 2
     logit_softcap: float = 0.0  # gemma3
+    chat_template: str | None = None  # None: that of the vocabulary
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,6 +81,9 @@ def write_tiny_model(path: Path, spec: TinySpec | None = None) -> Path:
         _add_sentencepiece(writer)
     else:
         _add_bpe(writer, "smollm" if spec.architecture == "llama" else "qwen2")
+    writer.add_chat_template(
+        spec.chat_template or (GEMMA_CHAT_TEMPLATE if spec.architecture == "gemma3" else CHAT_TEMPLATE)
+    )
     for name, values, kind in _tensors(spec):
         if kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
             writer.add_tensor(name, values.astype(np.float16 if kind == gguf.GGMLQuantizationType.F16 else np.float32))
@@ -132,7 +136,6 @@ def _add_sentencepiece(writer: gguf.GGUFWriter) -> None:
         getattr(writer, f"add_{name}_token_id")(GEMMA_TOKENS.index(f"<{name}>"))
     writer.add_add_bos_token(True)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(GEMMA_CHAT_TEMPLATE)
 
 
 def _add_bpe(writer: gguf.GGUFWriter, pre: str) -> None:
@@ -149,7 +152,6 @@ def _add_bpe(writer: gguf.GGUFWriter, pre: str) -> None:
     writer.add_pad_token_id(TOKENS.index("<|im_end|>"))
     writer.add_add_bos_token(False)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
 
 
 def _tensors(spec: TinySpec) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizationType]]:

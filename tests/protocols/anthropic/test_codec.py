@@ -159,8 +159,15 @@ def test_refusals_name_the_parameter(fields, param):
     assert caught.value.param == param
 
 
-@pytest.mark.parametrize("fields", [{"thinking": {"type": "adaptive"}}, {"output_config": {"format": FORMAT}}])
-def test_a_reply_that_has_begun_can_neither_think_nor_be_json(fields):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking": {"type": "adaptive"}},
+        {"output_config": {"format": FORMAT}},
+        {"tools": [TOOL], "tool_choice": {"type": "any"}},
+    ],
+)
+def test_a_reply_that_has_begun_can_neither_think_nor_be_json_nor_call(fields):
     messages = [USER, {"role": "assistant", "content": "Well"}]
     with pytest.raises(InvalidRequest) as caught:
         decode(messages=messages, **fields)

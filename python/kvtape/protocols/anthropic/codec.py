@@ -19,6 +19,7 @@ from kvtape.types import (
     Constraint,
     ConstraintKind,
     SamplingParams,
+    ToolMode,
 )
 
 __all__ = ["MessageCall", "decode_count_request", "decode_message_request"]
@@ -92,8 +93,9 @@ def _read_call(request: CountRequest, max_tokens: int | None) -> MessageCall:
     prompt = conversation.fill(settings)
     if prompt.prefill:
         last = f"messages[{len(request.messages) - 1}]"
-        for wanted, what in ((prompt.answer, "an output format"), (prompt.thinking.enabled, "thinking")):
-            refuse_unless(not wanted, last, f"cannot begin the reply when {what} is asked for")
+        calls = prompt.tool_choice.mode is ToolMode.REQUIRED
+        for wanted, what in ((prompt.answer, "a format"), (prompt.thinking.enabled, "thinking"), (calls, "a call")):
+            refuse_unless(not wanted, last, f"cannot begin the reply where {what} is asked for")
     marked = conversation.marked()
     return MessageCall(prompt, marked=marked.fill(settings) if marked is not None else None)
 

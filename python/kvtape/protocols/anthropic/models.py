@@ -50,7 +50,7 @@ class InputMessage(msgspec.Struct):
 
 
 class ToolInput(msgspec.Struct):
-    """A tool; those that the original runs itself have another type, and are refused."""
+    """A tool; those that Anthropic defines have a type of their own, and are refused."""
 
     type: str | None = None
     name: str | None = None

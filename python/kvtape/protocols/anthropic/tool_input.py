@@ -47,7 +47,7 @@ class EscapeMender:
 def close_json(text: str) -> str:
     """Return an object of which `text` is the beginning, with the values in it that are whole."""
     closers = before = ""
-    kept, at = "{}", 0
+    end, closing, at = 0, "{}", 0
     while (found := _match_token(text, at)) is not None:
         at, token = found.end(), found[0]
         if token.isspace():
@@ -60,5 +60,5 @@ def close_json(text: str) -> str:
         elif token in "}]":
             closers = closers[1:]
         before = token
-        kept = text[:at] + closers
-    return kept
+        end, closing = at, closers
+    return text[:end] + closing

@@ -20,7 +20,7 @@ def read_tools(inputs: Sequence[ToolInput] | None) -> tuple[Tool, ...]:
     """Read the tools that a client runs.
 
     Raises:
-        InvalidRequest: a tool that the original runs on its side, a name that is none or not the only one, or no schema
+        InvalidRequest: a tool that Anthropic defines, a name that is none or not the only one, or no schema
             of an object; `param` is the path.
     """
     tools: list[Tool] = []
@@ -36,7 +36,9 @@ def read_tools(inputs: Sequence[ToolInput] | None) -> tuple[Tool, ...]:
 
 def _read_tool(tool: ToolInput, path: str) -> Tool:
     refuse_unless(
-        tool.type in (None, "custom"), f"{path}.type", f"{tool.type!r:.60} is no tool of the client, which {LATER}"
+        tool.type in (None, "custom"),
+        f"{path}.type",
+        f"must be custom, found {tool.type!r:.60}: what Anthropic defines {LATER}",
     )
     if tool.name is None or not _is_name(tool.name):
         raise InvalidRequest(

@@ -15,8 +15,9 @@ CHAT_TEMPLATE = (
     "{# <tool_call> <think> </think> #}"
     "{% for tool in tools or [] %}{{ tool | tojson }}\n{% endfor %}"
     "{% for message in messages %}"
-    "{{ '\n' if not loop.first }}{{ message.role }}: {{ message.reasoning_content }}"
+    "{{ '\n' ~ message.role ~ ': ' if message.role != 'assistant' }}{{ message.reasoning_content }}"
     "{% for call in message.tool_calls or [] %}{{ call.function | tojson }}{% endfor %}{{ message.content }}"
+    "{{ '<|end|>' if message.role == 'assistant' }}"
     "{% endfor %}"
 )
 

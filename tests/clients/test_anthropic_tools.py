@@ -139,6 +139,17 @@ def test_text_between_calls_and_behind_them(client):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["call", "two calls", "between"])
+def test_the_next_turn_goes_on_where_the_reply_ended(client, name):
+    first = client.messages.create(**asking(name))
+    used = [block.id for block in first.content if block.type == "tool_use"]
+    results = [{"type": "tool_result", "tool_use_id": call_id, "content": says("answer")} for call_id in used]
+    messages = [*asking(name)["messages"], first.to_param(), {"role": "user", "content": results}]
+    second = client.messages.create(**asking(name, messages=messages))
+    n_known = shown(first)[3] + first.usage.output_tokens
+    assert second.usage.cache_read_input_tokens >= n_known - 1  # its last token has not been computed
+
+
 def test_a_call_that_is_cut_is_never_called_complete(client):
     plain = client.messages.create(**asking("call", max_tokens=25))
     assert plain.stop_reason == "max_tokens"

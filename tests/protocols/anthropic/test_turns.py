@@ -82,5 +82,12 @@ def test_the_text_of_a_result(block, text):
     assert message == {"role": "tool", "content": text, "tool_call_id": "a", "name": "f"}
 
 
+def test_text_around_calls_is_what_the_model_wrote():
+    _, message, *_ = plain_messages(
+        turns([said()], [said("a "), call("1"), said("b"), said("c"), call("2"), said("d")])
+    )
+    assert message["content"] == "a b\ncd"
+
+
 def test_a_turn_without_blocks_is_empty_and_not_gone():
     assert plain_messages(turns([], [])) == [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]

@@ -25,8 +25,17 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """Text of the turn. Blocks and messages are paragraphs: the wire does not say what separates them."""
-        return "\n".join(block.text or "" for block in self.of_type("text"))
+        """Text of the turn. Blocks and messages are paragraphs: the wire does not say what separates them.
+
+        But text before and behind a call has been one text, which the reply's blocks took apart.
+        """
+        parts: list[list[str]] = [[]]
+        for block in self.blocks:
+            if block.type == "tool_use":
+                parts.append([])
+            elif block.type == "text":
+                parts[-1].append(block.text or "")
+        return "".join("\n".join(texts) for texts in parts)
 
     def of_type(self, kind: str) -> list[Block]:
         """Return the blocks of a type."""

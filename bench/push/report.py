@@ -36,7 +36,7 @@ def contenders(push: Push) -> dict[str, Callable[[], float]]:
     return {
         "ring": way(ring, lambda: ring.push(push.rows)),
         "array": way(context.ring, lambda: context.push(push.rows)),
-        "typed": way(context.ring, lambda: context.push(decode_push(push.body, context.row_type))),
+        "typed": way(context.ring, lambda: context.push(decode_push(push.body, context.row_type.model))),
         "plain objects": way(context.ring, lambda: context.push(decode_push(push.body))),
     }
 

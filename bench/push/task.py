@@ -14,7 +14,8 @@ from bench.session.task import candles
 from kvtape.engine import AsyncSequence
 from kvtape.ring import RingBuffer
 from kvtape.session.context import LiveContext
-from kvtape.session.rows import OHLCV, SymbolTable, parse_ohlcv
+from kvtape.session.row_types import ROW_TYPES
+from kvtape.session.rows import NameTables, parse_rows
 
 __all__ = ["Push", "make_push", "timed"]
 
@@ -25,7 +26,7 @@ CAPACITY = 16_384
 class Push:
     """One push of the same rows in each of its forms, and where it goes; `context` has no engine behind it."""
 
-    rows: np.ndarray[Any, Any]  # [n] of OHLCV
+    rows: np.ndarray[Any, Any]  # [n] of candles
     body: bytes
     ring: RingBuffer
     context: LiveContext
@@ -38,12 +39,14 @@ def make_push(n_rows: int) -> Push:
     def nothing() -> None:
         pass
 
+    row_type = ROW_TYPES["ohlcv"]
     context = LiveContext(
-        cast(AsyncSequence, None), 1, on_rows=nothing, on_change=nothing, on_settled=nothing, now=time.time
+        cast(AsyncSequence, None), 1, row_type, on_rows=nothing, on_change=nothing, on_settled=nothing, now=time.time
     )
-    context.symbols.extend(["AAPL"])
+    context.names["sym"].extend(["AAPL"])
     body = json.dumps({"data": data}).encode()
-    return Push(parse_ohlcv(data, SymbolTable("AAPL")), body, RingBuffer(OHLCV, CAPACITY), context)
+    rows = parse_rows(row_type, data, NameTables(row_type))
+    return Push(rows, body, RingBuffer(row_type.dtype, CAPACITY), context)
 
 
 def timed(push: Push, ring: RingBuffer, job: Callable[[], object], n_times: int) -> float:

@@ -432,20 +432,32 @@ class RingBuffer:
     @property
     def item_bytes(self) -> int: ...
 
+MAX_INTEGER: int
 MAX_MAGNITUDE: float
 MAX_TIME: int
 MIN_TIME: int
 NO_TIMESTAMP: int
-OHLCV_ROW_BYTES: int
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
-class OhlcvText:
-    def __init__(self, *, compact: bool) -> None: ...
-    def add_symbol(
-        self, *, symbol: str, price_unit: float, volume_unit: float, interval: int | None, weekdays_only: bool
+class RowLayout:
+    def __init__(self, row_bytes: int, fields: list[tuple[str, int]]) -> None: ...
+    def fill(self, rows: list[tuple[Any, ...]], tables: list[dict[str, int]], out: NDArray[Any]) -> None: ...
+    def count_valid(self, rows: NDArray[Any], tables: list[dict[str, int]]) -> int: ...
+
+class RowText:
+    def __init__(
+        self,
+        *,
+        compact: bool,
+        row_bytes: int,
+        time_offset: int,
+        n_tables: int,
+        series_offset: int | None,
+        units: list[str],
+        first_is_unnamed: bool,
+        columns: list[tuple[str, int, int, int, str]],
     ) -> None: ...
+    def add_name(self, table: int, name: str) -> None: ...
+    def add_series(self, index: int, *, units: list[float], interval: int | None, weekdays_only: bool) -> None: ...
     def header(self) -> str: ...
     def render(self, rows: NDArray[Any]) -> tuple[bytes, NDArray[np.int64]]: ...
-
-def fill_ohlcv(candles: list[tuple[Any, ...]], symbols: dict[str, int], out: NDArray[Any]) -> None: ...
-def count_valid_ohlcv(rows: NDArray[Any], n_symbols: int) -> int: ...

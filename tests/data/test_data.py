@@ -8,7 +8,7 @@ import pytest
 
 from kvtape.data import CANDLE_SYMBOLS, load_candles
 from kvtape.errors import NotFound
-from kvtape.session.rows import OHLCV
+from kvtape.session.row_types import OHLCV
 
 
 @pytest.mark.parametrize("symbol", CANDLE_SYMBOLS)

@@ -10,8 +10,11 @@ import pytest
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.session.context import MAX_BATCH, RING_CAPACITY, LiveContext
-from kvtape.session.rows import SymbolTable, parse_ohlcv
+from kvtape.session.row_types import ROW_TYPES
+from kvtape.session.rows import NameTables, parse_rows
 from tests.serving import CANDLES
+
+OHLCV = ROW_TYPES["ohlcv"]
 
 
 class Log:
@@ -39,7 +42,13 @@ def log():
 async def context(tiny_engine, log):
     engine = AsyncEngine.wrap(tiny_engine)
     made = LiveContext(
-        engine.open(), 200, on_rows=log.on_rows, on_change=log.on_change, on_settled=log.on_settled, now=lambda: 7.0
+        engine.open(),
+        200,
+        OHLCV,
+        on_rows=log.on_rows,
+        on_change=log.on_change,
+        on_settled=log.on_settled,
+        now=lambda: 7.0,
     )
     yield made
     await made.close()
@@ -102,8 +111,8 @@ async def test_bad_rows_are_named_and_nothing_is_queued(context):
 
 
 async def test_an_array_goes_into_the_ring_as_it_is(context):
-    context.symbols.extend(["AAPL"])
-    rows = parse_ohlcv(CANDLES, SymbolTable("AAPL"))
+    context.names["sym"].extend(["AAPL"])
+    rows = parse_rows(OHLCV, CANDLES, NameTables(OHLCV))
     assert context.push(rows).n_pushed == len(CANDLES)
     assert np.array_equal(context.take_batch().rows, rows)
     rows["c"][2] = np.nan

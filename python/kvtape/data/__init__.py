@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvtape.errors import NotFound
-from kvtape.session.rows import OHLCV
+from kvtape.session.row_types import OHLCV
 
 __all__ = ["CANDLE_SYMBOLS", "load_candles"]
 

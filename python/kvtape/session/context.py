@@ -17,9 +17,10 @@ import numpy as np
 
 from kvtape.errors import ContextOverflow, EngineFailed
 from kvtape.ring import RingBuffer
-from kvtape.session.row_text import OhlcvEncoder
-from kvtape.session.rows import OHLCV, Candle, SymbolTable, check_ohlcv, parse_ohlcv
-from kvtape.session.stats import OhlcvStats
+from kvtape.session.row_text import RowEncoder
+from kvtape.session.row_types import RowType
+from kvtape.session.rows import NameTables, check_rows, parse_rows
+from kvtape.session.stats import STATS
 from kvtape.session.tape import EntryKind, Tape
 from kvtape.types import WorkClass
 
@@ -75,12 +76,11 @@ class LiveContext:
     there is a new version.
     """
 
-    row_type = Candle  # of a row as JSON
-
     def __init__(
         self,
         sequence: AsyncSequence,
         n_ctx: int,
+        row_type: RowType,
         *,
         on_rows: Callable[[], None],
         on_change: Callable[[], None],
@@ -89,6 +89,7 @@ class LiveContext:
     ) -> None:
         self.sequence = sequence
         self.n_ctx = n_ctx
+        self.row_type = row_type
         self.version = 0
         self.n_prompt = 0  # tokens that the session opened with
         self.settled_end = 0  # length of the context at the current version, in tokens
@@ -97,10 +98,10 @@ class LiveContext:
         self.changing = False
         self.counters = IngestCounters()
         self.tape = Tape()
-        self.ring = RingBuffer(OHLCV, RING_CAPACITY, overflow="drop_newest")
-        self.stats = OhlcvStats()
-        self.symbols = SymbolTable()
-        self._encoder = OhlcvEncoder(self.symbols)
+        self.ring = RingBuffer(row_type.dtype, RING_CAPACITY, overflow="drop_newest")
+        self.names = NameTables(row_type)
+        self.stats = STATS[row_type.name](self.names)
+        self._encoder = RowEncoder(row_type, self.names)
         self._on_rows = on_rows
         self._on_change = on_change
         self._on_settled = on_settled
@@ -140,18 +141,18 @@ class LiveContext:
         """Check rows and queue those that fit; returns at once.
 
         Args:
-            data: an array [n] of OHLCV, whose `sym` counts the names of `symbols`; or rows decoded from JSON, as
-                `row_type` or as plain objects.
+            data: an array [n] of `row_type.dtype`, whose names count those of `names`; or rows decoded from JSON, as
+                `row_type.model` or as plain objects.
 
         Raises:
             InvalidRequest: a row is malformed, `param` names it; nothing was queued.
             TypeError: an array of another dtype or shape, or one that is not contiguous.
         """
         if isinstance(data, np.ndarray):
-            check_ohlcv(data, self.symbols)
+            check_rows(self.row_type, data, self.names)
             rows = data
         else:
-            rows = parse_ohlcv(data, self.symbols)
+            rows = parse_rows(self.row_type, data, self.names)
         n_pushed = 0 if self.stopped else self.ring.push(rows)
         self.counters.total_enqueued += n_pushed
         self.counters.total_dropped += len(rows) - n_pushed

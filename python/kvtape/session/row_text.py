@@ -1,4 +1,4 @@
-"""Candles as lines of text for a model, and back.
+"""Rows as lines of text for a model; candles also back.
 
 Two styles (docs/reference/rows.md): `compact`, the default, about 17 to 20 tokens a daily stock candle with SmolLM2's
 tokenizer and exact to half a unit of price and volume; `plain`, comma-separated and exact, about 46.
@@ -8,6 +8,7 @@ Every row ends in a newline and is to be tokenized by itself, so that its tokens
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from kvtape._native import _core
 from kvtape.errors import InvalidRequest
-from kvtape.session.rows import MAX_SYMBOLS, MISSING, OHLCV, SymbolTable
+from kvtape.session.row_types import MISSING, OHLCV, RowType
+from kvtape.session.rows import NameTables, is_bare
 
-__all__ = ["OhlcvEncoder", "RowStyle", "Scale", "decode_ohlcv"]
+__all__ = ["RowEncoder", "RowStyle", "Scale", "decode_ohlcv"]
 
 RowStyle = Literal["compact", "plain"]
 
@@ -43,18 +45,20 @@ class Scale:
     weekdays_only: bool = False
 
 
-class OhlcvEncoder:
+class RowEncoder:
     """Renders a session's rows, batch after batch, into text.
 
-    A symbol's scale is fixed by its first batch: a price unit (tick) that gives a typical close four significant
-    digits and a volume unit that gives two, both powers of ten, unless given. For exact cents give `tick=0.01`.
+    A candle's symbol has a scale, fixed by its first batch: a price unit (tick) that gives a typical close four
+    significant digits and a volume unit that gives two, both powers of ten, unless given. For exact cents give
+    `tick=0.01`. Rows of other types have no scale.
 
     Args:
-        symbols: the session's table. The symbol of the first row is the header's; rows of another one name it.
+        row_type: of the session.
+        tables: the session's names. The symbol of the first candle is the header's; candles of another one name it.
         style: "compact" or "plain".
         tick: price unit of every symbol; None: by the first batch.
         volume_unit: of every symbol; None: by the first batch.
-        interval: seconds between rows; None: by the first batch, or learned from the first two times.
+        interval: seconds between candles; None: by the first batch, or learned from the first two times.
 
     Raises:
         InvalidRequest: an option is not at least 1e-12, or the style is unknown.
@@ -62,7 +66,8 @@ class OhlcvEncoder:
 
     def __init__(
         self,
-        symbols: SymbolTable,
+        row_type: RowType,
+        tables: NameTables,
         *,
         style: RowStyle = "compact",
         tick: float | None = None,
@@ -74,45 +79,92 @@ class OhlcvEncoder:
         for name, value in (("tick", tick), ("volume_unit", volume_unit), ("interval", interval)):
             if value is not None and not MIN_UNIT <= value < math.inf:
                 raise InvalidRequest(f"{name} must be at least {MIN_UNIT:g}, found {value!r:.40}", param=name)
-        self.symbols = symbols
+        self.row_type = row_type
+        self.tables = tables
         self.style = style
+        self.scales: dict[str, Scale] = {}  # of symbols, in order of appearance
         self._tick, self._volume_unit, self._interval = tick, volume_unit, interval
-        self._text = _core.OhlcvText(compact=style == "compact")
-        self.scales: dict[str, Scale] = {}  # in order of appearance
-        self._order = np.zeros(MAX_SYMBOLS, np.uint16)  # index in the table -> place in order of appearance
+        self._text = _renderer(row_type, style)
+        self._n_names = [0] * len(row_type.names)  # that the renderer knows
 
     def header(self, rows: NDArray[Any]) -> str:
-        """Return the two lines that go in front of all rows; `rows` are the first ones, at least one."""
+        """Return the lines that go in front of all rows; `rows` are the first ones, at least one."""
         self._introduce(rows)
-        return self._text.header()
+        if self.style == "compact":
+            return f"{self.row_type.header}\n{self._text.header()}"
+        owner = f"{next(iter(self.scales))} " if self.scales else ""
+        labels = [field.label for field in self.row_type.fields if field.name != self._unnamed]
+        return f"{owner}{self.row_type.noun}, one a line: {','.join(['time', *labels])}\n"
 
     def encode(self, rows: NDArray[Any]) -> list[str]:
-        """Render rows [n] of OHLCV: one text a row, each ending in a newline."""
-        if rows.dtype != OHLCV:
-            raise TypeError(f"rows have dtype {rows.dtype}, wanted OHLCV")
+        """Render rows [n] of the session's dtype: one text a row, each ending in a newline."""
+        if rows.dtype != self.row_type.dtype:
+            raise TypeError(f"rows have dtype {rows.dtype}, wanted that of {self.row_type.name} rows")
         self._introduce(rows)
-        rows = rows.copy()
-        rows["sym"] = self._order[rows["sym"]]
         text, offsets = self._text.render(rows)
         ends = offsets.tolist()
         return [text[begin:end].decode() for begin, end in pairwise(ends)]
 
+    @property
+    def _unnamed(self) -> str | None:
+        """The field that only shows where it is not the header's."""
+        return self.row_type.series if self.row_type.units else None
+
     def _introduce(self, rows: NDArray[Any]) -> None:
-        """Fix the scale of each symbol that is here for the first time."""
-        for index in dict.fromkeys(rows["sym"].tolist()):
-            symbol = self.symbols.names[index]
+        """Tell the renderer new names, and fix the scale of each symbol that is here for the first time."""
+        for index, field in enumerate(self.row_type.names):
+            names = self.tables[field].names
+            for name in names[self._n_names[index] :]:
+                self._text.add_name(index, _shown(name))
+            self._n_names[index] = len(names)
+        if self._unnamed is None:
+            return
+        symbols = rows[self._unnamed]
+        for index in dict.fromkeys(symbols.tolist()):
+            symbol = self.tables[self._unnamed].names[index]
             if symbol in self.scales:
                 continue
-            scale = choose_scale(rows[rows["sym"] == index], self._tick, self._volume_unit, self._interval)
-            self._text.add_symbol(
-                symbol=symbol,
-                price_unit=scale.price_unit,
-                volume_unit=scale.volume_unit,
+            scale = choose_scale(rows[symbols == index], self._tick, self._volume_unit, self._interval)
+            self._text.add_series(
+                index,
+                units=[scale.price_unit, scale.volume_unit],
                 interval=scale.interval,
                 weekdays_only=scale.weekdays_only,
             )
-            self._order[index] = len(self.scales)
             self.scales[symbol] = scale
+
+
+def _renderer(row_type: RowType, style: RowStyle) -> _core.RowText:
+    compact = style == "compact"
+    columns: list[tuple[str, int, int, int, str]] = []
+    if compact:
+        for at, column in enumerate(row_type.columns):
+            index = row_type.table(column.field) if column.form == "name" else column.unit
+            before = column.before if at else ""
+            columns.append((column.form, row_type.offset(column.field), index, column.n_digits, before))
+    else:
+        for field in row_type.fields:
+            if not (row_type.units and field.name == row_type.series):
+                form = "exact" if field.kind == "number" else field.kind
+                index = row_type.table(field.name) if field.kind == "name" else 0
+                columns.append((form, row_type.offset(field.name), index, 0, ","))
+    return _core.RowText(
+        compact=compact,
+        row_bytes=row_type.dtype.itemsize,
+        time_offset=row_type.offset("timestamp"),
+        n_tables=len(row_type.names),
+        series_offset=None if row_type.series is None else row_type.offset(row_type.series),
+        units=list(row_type.units),
+        first_is_unnamed=bool(row_type.units),
+        columns=columns,
+    )
+
+
+def _shown(name: str) -> str:
+    """Return a name as a line shows it: as it is, or in quotes where its end could not be seen."""
+    if is_bare(name) and not name.startswith('"'):
+        return name
+    return json.dumps(name, ensure_ascii=not name.isprintable())
 
 
 def choose_scale(rows: NDArray[Any], tick: float | None, volume_unit: float | None, interval: int | None) -> Scale:
@@ -144,7 +196,7 @@ _ROW = re.compile(r"(?:([^\s@]\S*) )?(?:@(\S+) )?(-?\d+) ([+-]\d+) ([+-]\d+) ([+
 
 
 class _Clock:
-    """The time expected of a symbol's next row; the twin of RowClock in csrc/text/ohlcv_text.h."""
+    """The time expected of a symbol's next row; the twin of RowClock in csrc/text/row_clock.h."""
 
     def __init__(self, interval: int | None, weekdays_only: bool) -> None:
         self.interval, self.weekdays_only = interval, weekdays_only
@@ -181,10 +233,10 @@ def _is_weekend(time: int) -> bool:
 
 
 def decode_ohlcv(text: str, *, style: RowStyle = "compact") -> tuple[NDArray[Any], list[str]]:
-    """Read header and rows back: (rows [n] of OHLCV, symbol names).
+    """Read the header and rows of candles back: (rows [n] of OHLCV, symbol names).
 
     Raises:
-        InvalidRequest: a line is not what OhlcvEncoder writes; the message has its number.
+        InvalidRequest: a line is not what RowEncoder writes; the message has its number.
     """
     lines = text.splitlines()
     names: list[str] = []

@@ -1,75 +1,56 @@
-"""Row schemas: rows as they arrive, JSON or numpy, checked, into numpy arrays."""
+"""Rows as they arrive, JSON or numpy, checked, into numpy arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from kvtape._native import _core
 from kvtape.errors import InvalidRequest
+from kvtape.session.row_types import MAX_INTEGER, MAX_MAGNITUDE, MAX_TIME, MIN_TIME, MISSING, Field, Names, RowType
 
-__all__ = ["MAX_SYMBOLS", "MISSING", "OHLCV", "Candle", "SymbolTable", "check_ohlcv", "parse_ohlcv"]
+__all__ = ["NameTable", "NameTables", "check_rows", "parse_rows"]
 
-#: A candle. `timestamp` is in Unix seconds, or MISSING; `sym` is an index into the session's SymbolTable.
-OHLCV: np.dtype[Any] = np.dtype(
-    [("timestamp", "i8"), ("o", "f8"), ("h", "f8"), ("l", "f8"), ("c", "f8"), ("v", "f8"), ("sym", "u2")], align=True
-)
-MISSING: int = _core.NO_TIMESTAMP
-
-MAX_SYMBOLS = 1024
-MAX_SYMBOL_LEN = 32
-MAX_MAGNITUDE: float = _core.MAX_MAGNITUDE  # of a price or a volume
-MIN_TIME: int = _core.MIN_TIME  # years 1 to 9999
-MAX_TIME: int = _core.MAX_TIME
-DEFAULT_SYMBOL = "series"  # where no row and no option names one
-
-_NUMBER_FIELDS = ("o", "h", "l", "c", "v")
-
-_Number = Annotated[float, msgspec.Meta(ge=-MAX_MAGNITUDE, le=MAX_MAGNITUDE)]
-_Time = Annotated[int, msgspec.Meta(ge=MIN_TIME, le=MAX_TIME)]
+MAX_VALUE_SHOWN = 60  # characters of a wrong value in a message
 
 
-class Candle(msgspec.Struct, gc=False):
-    """A candle as JSON; other fields are ignored. The order of the fields is the one that `fill_ohlcv` reads."""
+class NameTable:
+    """Names of one field of a session, symbols for example, in order of appearance; a row holds the index.
 
-    o: _Number
-    h: _Number
-    l: _Number  # noqa: E741
-    c: _Number
-    v: _Number
-    timestamp: _Time | UnsetType | None = UNSET
-    ts: _Time | None = None  # another spelling of timestamp
-    sym: str | None = None
+    The text of a name so travels once, and what a session keeps of it is bounded. The first one of an optional field is
+    its default: rows without a name are its rows.
+    """
 
-
-class SymbolTable:
-    """Symbols of a session in order of appearance. The first is the default: rows without `sym` are its rows."""
-
-    def __init__(self, default: str | None = None) -> None:
+    def __init__(self, rule: Names) -> None:
+        self.rule = rule
         self.names: list[str] = []
         self.indices: dict[str, int] = {}
-        if default is not None:
-            self.extend([default])
 
-    def extend(self, names: Sequence[str]) -> None:
+    def extend(self, names: Iterable[str]) -> None:
         """Add those names that are not there yet; all of them or none.
 
         Raises:
-            InvalidRequest: a name cannot be a symbol, or there are too many.
+            InvalidRequest: a name cannot be one, or there are too many.
+        """
+        for name in self.missing(names):
+            self.indices[name] = len(self.names)
+            self.names.append(name)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return those names that are not there yet, each once, all of which could be added.
+
+        Raises:
+            InvalidRequest: not so.
         """
         new = [name for name in dict.fromkeys(names) if name not in self.indices]
         for name in new:
-            check_symbol(name, "symbol")
-        if len(self.names) + len(new) > MAX_SYMBOLS:
-            raise InvalidRequest(f"data: more than {MAX_SYMBOLS} symbols in one session", param="data")
-        for name in new:
-            self.indices[name] = len(self.names)
-            self.names.append(name)
+            check_name(name, self.rule, "name")
+        if len(self.names) + len(new) > self.rule.most:
+            raise InvalidRequest(f"data: more than {self.rule.most} {self.rule.plural} in one session", param="data")
+        return new
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,89 +62,168 @@ class SymbolTable:
         return name in self.indices
 
 
-def check_symbol(value: Any, param: str) -> None:
-    """Refuse what cannot stand at the beginning of a row's text.
+class NameTables:
+    """The tables of a session, by their fields' names."""
+
+    def __init__(self, row_type: RowType) -> None:
+        self._tables = {field: NameTable(rule) for field, rule in row_type.names.items()}
+        self.indices = [table.indices for table in self._tables.values()]  # as the native code wants them
+
+    def __getitem__(self, field: str) -> NameTable:
+        return self._tables[field]
+
+    def extend(self, names: Mapping[str, Iterable[str]]) -> None:
+        """Add names to several tables; all of them or none.
+
+        Raises:
+            InvalidRequest: a name cannot be one, or there are too many.
+        """
+        missing = {field: self._tables[field].missing(found) for field, found in names.items()}
+        for field, new in missing.items():
+            self._tables[field].extend(new)
+
+    def add_defaults(self) -> bool:
+        """Give empty tables of optional fields their default; returns whether there were any."""
+        empty = [table for table in self._tables.values() if table.rule.default is not None and not len(table)]
+        for table in empty:
+            table.extend([str(table.rule.default)])
+        return bool(empty)
+
+
+def parse_rows(row_type: RowType, data: Sequence[Any], tables: NameTables) -> NDArray[Any]:
+    """Check JSON rows, decoded as `row_type.model` or as plain objects, and return an array [n] of `row_type.dtype`.
+
+    New names join the tables. What the rows say is not judged, since such data exists: a candle whose high is below its
+    low is taken as it is, and a time may be before the last one.
 
     Raises:
-        InvalidRequest: not 1 to 32 printable characters without spaces and commas, or it begins with `@`.
-    """
-    fine = isinstance(value, str) and 0 < len(value) <= MAX_SYMBOL_LEN and value.isprintable()
-    if not fine or value.startswith("@") or any(c.isspace() or c == "," for c in value):
-        wanted = f"1 to {MAX_SYMBOL_LEN} printable characters without spaces or commas, not beginning with '@'"
-        raise InvalidRequest(f"{param} must be {wanted}, found {value!r:.60}", param=param)
-
-
-def parse_ohlcv(data: Sequence[Any], symbols: SymbolTable) -> NDArray[Any]:
-    """Check JSON rows, decoded as Candle or as plain objects, and return an array [n] of OHLCV.
-
-    New symbols join the table. A candle whose high is below its low is taken as it is: such data exists.
-
-    Raises:
-        InvalidRequest: a row breaks the schema; `param` names row and field. No symbol is added then.
+        InvalidRequest: a row breaks the schema; `param` names row and field. No name is added then.
     """
     try:
-        candles = msgspec.convert(data, list[Candle])
+        rows = msgspec.convert(data, row_type.models)
     except msgspec.ValidationError:
         for index, row in enumerate(data):
-            _check_row(row, f"data[{index}]")
+            _check_row(row_type, row, f"data[{index}]")
         raise  # unreachable unless the two checks disagree
-    fields = list(map(msgspec.structs.astuple, candles))
-    names = dict.fromkeys(row[-1] for row in fields)
-    if not len(symbols) and next(iter(names), "") is None:
-        names = {DEFAULT_SYMBOL: None} | names
+    if row_type.names:
+        _add_names(row_type, rows, tables)
+    out = np.empty(len(rows), row_type.dtype)
+    row_type.layout.fill(list(map(msgspec.structs.astuple, rows)), tables.indices, out)
+    return out
+
+
+def _add_names(row_type: RowType, rows: Sequence[Any], tables: NameTables) -> None:
+    found: dict[str, list[str]] = {}
+    for field, rule in row_type.names.items():
+        names: dict[str | None, None] = dict.fromkeys([getattr(row, field) for row in rows])
+        if rule.default is not None and not len(tables[field]) and next(iter(names), "") is None:
+            names = {rule.default: None, **names}
+        found[field] = [name for name in names if name is not None]
     try:
-        symbols.extend([name for name in names if name is not None])
+        tables.extend(found)
     except InvalidRequest:
-        for index, candle in enumerate(candles):
-            if candle.sym is not None:
-                check_symbol(candle.sym, f"data[{index}].sym")
+        for index, row in enumerate(rows):
+            for field, rule in row_type.names.items():
+                if (name := getattr(row, field)) is not None:
+                    check_name(name, rule, f"data[{index}].{field}")
         raise  # too many
-    rows = np.empty(len(candles), OHLCV)
-    _core.fill_ohlcv(fields, symbols.indices, rows)
-    return rows
 
 
-def check_ohlcv(rows: NDArray[Any], symbols: SymbolTable) -> None:
-    """Check an array [n] of OHLCV as `parse_ohlcv` checks JSON; `sym` counts the names of the table.
+def check_rows(row_type: RowType, rows: NDArray[Any], tables: NameTables) -> None:
+    """Check an array [n] of `row_type.dtype` as `parse_rows` checks JSON; a name counts those of its table.
 
-    An empty table gets the default symbol.
+    An empty table of an optional field gets its default.
 
     Raises:
         InvalidRequest: a value breaks the schema; `param` names row and field.
         TypeError: another dtype or shape, or rows that are not contiguous.
     """
-    if rows.dtype != OHLCV:
-        raise TypeError(f"rows have dtype {rows.dtype}, wanted OHLCV")
-    if not len(symbols) and len(rows):
-        symbols.extend([DEFAULT_SYMBOL])
-    n_valid = _core.count_valid_ohlcv(rows, len(symbols))
-    if n_valid < len(rows):
-        row = dict(zip(OHLCV.names or (), rows[n_valid].item(), strict=True))
-        index, path = row.pop("sym"), f"data[{n_valid}]"
-        _check_row(row | {"timestamp": None if row["timestamp"] == MISSING else row["timestamp"]}, path)
-        raise InvalidRequest(f"{path}.sym is {index}, the session has {len(symbols)} symbols", param=f"{path}.sym")
+    if rows.dtype != row_type.dtype:
+        raise TypeError(f"rows have dtype {rows.dtype}, wanted that of {row_type.name} rows")
+    n_valid = row_type.layout.count_valid(rows, tables.indices)
+    if n_valid == len(rows):
+        return
+    if tables.add_defaults():
+        check_rows(row_type, rows, tables)
+        return
+    path, row = f"data[{n_valid}]", dict(zip(rows.dtype.names or (), rows[n_valid].item(), strict=True))
+    row["timestamp"] = None if row["timestamp"] == MISSING else row["timestamp"]
+    for field, rule in row_type.names.items():
+        if row[field] >= (n_names := len(tables[field])):
+            raise InvalidRequest(
+                f"{path}.{field} is {row[field]}, the session has {n_names} {rule.plural}", param=f"{path}.{field}"
+            )
+        row[field] = tables[field].names[row[field]]
+    _check_row(row_type, row, path)
 
 
-def _check_row(row: Any, path: str) -> None:
+def check_name(value: Any, rule: Names, param: str) -> None:
+    """Refuse what cannot be a name.
+
+    Raises:
+        InvalidRequest: not text of at most so many characters; a bare name must be printable, without spaces and
+            commas, and must not begin with `@`.
+    """
+    fine = isinstance(value, str) and len(value) <= rule.max_len and _is_unicode(value)
+    wanted = f"text of at most {rule.max_len} characters"
+    if rule.bare:
+        wanted = f"1 to {rule.max_len} printable characters without spaces or commas, not beginning with '@'"
+        fine = fine and is_bare(value)
+    if not fine:
+        raise InvalidRequest(f"{param} must be {wanted}, found {value!r:.{MAX_VALUE_SHOWN}}", param=param)
+
+
+def is_bare(name: str) -> bool:
+    """Return whether a name can stand in a line as it is."""
+    return name.isprintable() and name[:1] not in ("", "@") and not any(c.isspace() or c == "," for c in name)
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+def _check_row(row_type: RowType, row: Any, path: str) -> None:
     """Find what is wrong with one row and say so."""
     if not isinstance(row, Mapping):
-        raise InvalidRequest(f"{path} must be an object, found {row!r:.60}", param=path)
-    for name in _NUMBER_FIELDS:
-        if name not in row:
-            raise InvalidRequest(f"{path}.{name} is missing", param=f"{path}.{name}")
-        value = row[name]
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fine or not -MAX_MAGNITUDE <= value <= MAX_MAGNITUDE:
+        raise InvalidRequest(f"{path} must be an object, found {row!r:.{MAX_VALUE_SHOWN}}", param=path)
+    for field in row_type.fields:
+        if field.optional and row.get(field.name) is None:
+            continue
+        if field.name not in row:
+            wanted = ", ".join(f.name for f in row_type.fields if not f.optional)
             raise InvalidRequest(
-                f"{path}.{name} must be a finite number of at most {MAX_MAGNITUDE:g}, found {value!r:.60}",
-                param=f"{path}.{name}",
+                f"{path}.{field.name} is missing; a row of type {row_type.name} has {wanted}",
+                param=f"{path}.{field.name}",
             )
-    field = "timestamp" if "timestamp" in row else "ts"
-    time = row.get(field)
-    if time is not None and (isinstance(time, bool) or not isinstance(time, int) or not MIN_TIME <= time <= MAX_TIME):
+        _check_value(field, row[field.name], f"{path}.{field.name}")
+    name = "timestamp" if "timestamp" in row else "ts"
+    time = row.get(name)
+    if time is not None and not (_is_whole(time) and MIN_TIME <= time <= MAX_TIME):
         raise InvalidRequest(
-            f"{path}.{field} must be whole Unix seconds of the years 1 to 9999, found {time!r:.60}",
-            param=f"{path}.{field}",
+            f"{path}.{name} must be whole Unix seconds of the years 1 to 9999, found {time!r:.{MAX_VALUE_SHOWN}}",
+            param=f"{path}.{name}",
         )
-    if row.get("sym") is not None:
-        check_symbol(row["sym"], f"{path}.sym")
+
+
+def _check_value(field: Field, value: Any, path: str) -> None:
+    if field.names is not None:
+        check_name(value, field.names, path)
+    elif field.kind == "integer":
+        if not (_is_whole(value) and -MAX_INTEGER <= value <= MAX_INTEGER):
+            raise InvalidRequest(
+                f"{path} must be a whole number of at most {MAX_MAGNITUDE:g}, found {value!r:.{MAX_VALUE_SHOWN}}",
+                param=path,
+            )
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_MAGNITUDE:
+        raise InvalidRequest(
+            f"{path} must be a finite number of at most {MAX_MAGNITUDE:g}, found {value!r:.{MAX_VALUE_SHOWN}}",
+            param=path,
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

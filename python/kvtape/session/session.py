@@ -17,6 +17,7 @@ from kvtape.errors import Conflict, EngineFailed, InvalidRequest
 from kvtape.session.context import LiveContext
 from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
+from kvtape.session.row_types import ROW_TYPES
 from kvtape.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SessionSpec:
     flash: tuple[tuple[str, int], ...] = ()  # (query, max_tokens)
     mark_prefix: bool = False
     wire: int = 1  # generation of the protocol that created it
+    type: str = "ohlcv"  # of its rows
 
 
 @dataclass(slots=True)
@@ -75,8 +77,6 @@ class Answer:
 class Session:
     """See the module. Made by `SessionManager.create`; runs on the event loop."""
 
-    kind = "ohlcv"
-
     def __init__(
         self,
         session_id: str,
@@ -92,6 +92,9 @@ class Session:
             raise InvalidRequest(
                 f"context must be at most {engine.n_ctx} tokens on this server, found {spec.context}", param="context"
             )
+        row_type = ROW_TYPES.get(spec.type)
+        if row_type is None:
+            raise InvalidRequest(f"type must be one of {', '.join(ROW_TYPES)}, found {spec.type!r:.40}", param="type")
         self.id = session_id
         self.spec = spec
         self.prefix_end = 0
@@ -109,6 +112,7 @@ class Session:
         self.context = LiveContext(
             engine.open(),
             spec.context or engine.n_ctx,
+            row_type,
             on_rows=lambda: on_rows(self),
             on_change=self._drop_tail,
             on_settled=self._settled,

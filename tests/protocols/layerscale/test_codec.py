@@ -50,7 +50,7 @@ def test_create_reads_every_field_and_alias():
     [
         ({}, "type"),
         ({"type": "weather"}, "type"),
-        ({"type": "iot"}, "type"),
+        ({"type": "IOT"}, "type"),
         ({"type": "ohlcv", "window_size": 100}, "window_size"),
         ({"type": "ohlcv", "windowSize": 100}, "window_size"),
         ({"type": "ohlcv", "context": 0}, "context"),

@@ -73,7 +73,6 @@ def decode_create(body: bytes) -> CreateCall:
     request = decode_request(body, models.CreateRequest, _CREATE_ALIASES)
     if request.type not in STREAM_TYPES:
         raise InvalidRequest(f"type must be one of {', '.join(STREAM_TYPES)}, found {request.type!r:.40}", param="type")
-    refuse_unless(request.type == "ohlcv", "type", f"{request.type!r} is not supported by this server, 'ohlcv' is")
     refuse_unless(not request.window_size, "window_size", "must be 0; sliding windows are not supported by this server")
     if request.context is not None and request.context < 1:
         raise InvalidRequest(f"context must be a positive number of tokens, found {request.context}", param="context")

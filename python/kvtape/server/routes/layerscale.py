@@ -43,7 +43,7 @@ async def create_session(request: Request) -> Response:
     """Open a session."""
     sessions = runtime_of(request).sessions
     call = decode_create(await read_body(request))
-    spec = SessionSpec(call.prompt, call.context, call.flash, call.mark_prefix, wire=1)
+    spec = SessionSpec(call.prompt, call.context, call.flash, call.mark_prefix, wire=1, type=call.type)
     return json_response(views.session_object(await sessions.create(spec)))
 
 
@@ -94,7 +94,7 @@ async def mark_prefix(request: Request) -> Response:
 async def push(request: Request) -> Response:
     """Queue rows; the model is not waited for."""
     session = _session(request)
-    ack = session.context.push(decode_push(await read_body(request), session.context.row_type))
+    ack = session.context.push(decode_push(await read_body(request), session.context.row_type.model))
     return json_response(views.push_result(session, ack))
 
 
@@ -217,6 +217,7 @@ ROUTES = [
     Route(f"{_ONE}/append", append, methods=["POST"]),
     Route(f"{_ONE}/mark_prefix", mark_prefix, methods=["POST"]),
     Route(f"{_ONE}/stream/push", push, methods=["POST"]),
+    Route(f"{_ONE}/push", push, methods=["POST"]),
     Route(f"{_ONE}/stream/status", stream_status),
     Route(f"{_ONE}/stats", stats),
     Route(f"{_ONE}/generate", generate, methods=["POST"]),

@@ -49,7 +49,7 @@ def session_object(session: Session) -> models.SessionObject:
         ready=False,
         frozen_end=session.prefix_end or UNSET,
         session_id=session.id,
-        type=session.kind,
+        type=session.spec.type,
         n_tokens=n_tokens,
         context=context.n_ctx,
         context_size=context.n_ctx,
@@ -106,7 +106,7 @@ def stream_status(session: Session) -> models.StreamStatus:
     counters = context.counters
     process_us = counters.process_ns // 1000
     return models.StreamStatus(
-        type=session.kind,
+        type=session.spec.type,
         streaming=models.StreamInfo(
             initialized=True,
             running=not context.stopped,
@@ -134,9 +134,10 @@ def stream_status(session: Session) -> models.StreamStatus:
     )
 
 
-def stats(session: Session) -> models.OhlcvStats:
+def stats(session: Session) -> models.Stats:
     """Describe the rows of a session."""
-    return msgspec.convert(session.context.stats.summary(), models.OhlcvStats)
+    figures: models.Stats = msgspec.convert(session.context.stats.summary(), models.Stats)
+    return figures
 
 
 def generated(generation_id: str, session: Session, answer: Answer, text: str, n_tokens: int) -> models.Generated:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from kvtape.client import AsyncLayerScale, LayerScale
 from kvtape.client.transport import StatusError
 from kvtape.errors import Conflict, ContextOverflow, EngineFailed, InvalidRequest, NotFound
 from kvtape.protocols.layerscale import models
-from tests.serving import CANDLES, eventually
+from tests.serving import CANDLES, ROWS, STATS, eventually
 
 CHAT = [{"role": "user", "content": "the system"}]
 
@@ -40,6 +41,21 @@ def test_a_session_from_beginning_to_end(client):
     sessions.delete(session.id)
     with pytest.raises(NotFound):
         sessions.get(session.id)
+
+
+@pytest.mark.parametrize("stream_type", ROWS)
+def test_rows_of_each_type(client, stream_type):
+    sessions = client.sessions
+    session = sessions.create(type=stream_type)
+    assert session.type == stream_type
+    sessions.push(session.id, ROWS[stream_type], wait=True)
+    stats = sessions.stats(session.id)
+    assert type(stats).__name__ == f"{stream_type.capitalize()}Stats"
+    assert msgspec.to_builtins(stats) == STATS[stream_type]
+    with pytest.raises(InvalidRequest) as caught:
+        sessions.push(session.id, [ROWS[stream_type][0], {}])
+    assert caught.value.param.startswith("data[1].")
+    sessions.delete(session.id)
 
 
 def test_flash_queries_and_events(client):

@@ -7,13 +7,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import layerscale
+import pydantic
 import pytest
+from layerscale.types import common, stream_data
+from layerscale.types import sessions as layerscale_sessions
 
 from kvtape import Engine
 from kvtape.server import create_app
-from tests.serving import CANDLES, eventually, running
+from tests.serving import CANDLES, ROWS, STATS, eventually, running
 
 VERSION = "0.3.0"
 
@@ -93,6 +97,50 @@ def test_pushing_and_asking(client, session):
     assert state.pos_max == state.n_tokens - 1
 
 
+def entry_types():
+    return {
+        "ohlcv": (stream_data.OHLCVEntry, layerscale_sessions.OHLCVStats),
+        "iot": (stream_data.IoTEntry, layerscale_sessions.IoTStats),
+        "spatial": (stream_data.SpatialEntry, layerscale_sessions.SpatialStats),
+        "event": (stream_data.EventEntry, layerscale_sessions.EventStats),
+        "vitals": (stream_data.VitalsEntry, layerscale_sessions.VitalsStats),
+    }
+
+
+def test_it_has_the_types_we_test():
+    assert set(get_args(common.StreamType)) == set(entry_types()) == set(ROWS)
+
+
+@pytest.mark.parametrize("stream_type", ROWS)
+def test_rows_of_each_type(client, stream_type):
+    entry, stats_type = entry_types()[stream_type]
+    rows = [
+        pydantic.TypeAdapter(entry).validate_python(row) for row in ROWS[stream_type]
+    ]  # as its types would have them
+    session = client.sessions.create(type=stream_type, prompt="be brief", flash=[{"query": "well?", "max_tokens": 3}])
+    assert session.type == stream_type
+    before = client.sessions.stats(session.session_id)
+    assert (type(before), before.count) == (stats_type, 0)
+    with client.sessions.events(session.session_id) as stream:
+        events = iter(stream)
+        assert next(events).type == "connected"
+        ack = client.sessions.push(session.session_id, rows, wait=True)
+        assert [next(events).type, next(events).type] == ["data_updated", "flash_ready"]
+    assert (ack.pushed, ack.dropped) == (len(rows), 0)
+    stats = client.sessions.stats(session.session_id)
+    assert type(stats) is stats_type
+    assert stats.model_dump() == STATS[stream_type]
+    assert client.sessions.stream_status(session.session_id).type == stream_type
+    state = client.sessions.get(session.session_id)
+    assert (state.type, state.data_count) == (stream_type, len(rows))
+    assert client.sessions.query(session.session_id, prompt="trend?", max_tokens=3).data_version == 1
+    field = next(iter(ROWS[stream_type][0]))
+    with pytest.raises(layerscale.APIStatusError) as caught:
+        client.sessions.push(session.session_id, [{}])
+    assert (caught.value.status_code, caught.value.param) == (400, f"data[0].{field}")
+    client.sessions.delete(session.session_id)
+
+
 def test_streaming_a_query(client, session):
     client.sessions.push(session, CANDLES, wait=True)
     with client.sessions.query_stream(session, prompt="down?", max_tokens=6) as stream:
@@ -163,6 +211,12 @@ def test_messages_plain_and_streamed(client):
     text = "".join(event.delta.text for event in events if event.type == "content_block_delta")
     assert text == "".join(block.text for block in plain.content)
     assert events[-2].delta.stop_reason == plain.stop_reason
+
+
+def test_an_unknown_type_is_named(client):
+    with pytest.raises(layerscale.APIStatusError) as caught:
+        client.sessions.create(type="weather")
+    assert (caught.value.status_code, caught.value.param) == (400, "type")
 
 
 def test_errors_are_its_typed_ones(client, session):

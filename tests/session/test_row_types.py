@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NotRequired, get_type_hints
+
 import msgspec
 import numpy as np
 import pytest
 
+from kvtape.protocols.layerscale import models
 from kvtape.protocols.layerscale.codec import STREAM_TYPES
 from kvtape.session.row_types import EVENT, IOT, MISSING, OHLCV, ROW_TYPES, SPATIAL, VITALS
 from kvtape.session.stats import STATS
@@ -35,6 +38,13 @@ def test_required_and_optional_fields(name: str) -> None:
     body = b"{" + b",".join(b'"%s":%s' % (key.encode(), SAMPLES[kind]) for key, kind in required.items()) + b"}"
     row = msgspec.json.decode(body, type=ROW_TYPES[name].model)
     assert [type(getattr(row, key)) for key in required] == list(required.values())
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_the_rows_of_the_client_are_the_same(name: str) -> None:
+    hints = get_type_hints(getattr(models, f"{name.capitalize()}Row"), include_extras=True)
+    optional = {"timestamp": NotRequired[int]} | ({"sym": NotRequired[str]} if name == "ohlcv" else {})
+    assert hints == REQUIRED[name] | optional
 
 
 @pytest.mark.parametrize("row_type", ROW_TYPES.values(), ids=str)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import httpx
 import msgspec
@@ -21,7 +21,8 @@ __all__ = ["AsyncLayerScale", "AsyncSessions", "LayerScale", "Sessions"]
 
 T = TypeVar("T")
 
-Row = Mapping[str, Any]
+Row = models.SessionRow | Mapping[str, Any]
+StreamType = Literal["ohlcv", "iot", "spatial", "event", "vitals"]
 Event = models.Connected | models.DataUpdated | models.FlashReady
 Piece = models.GenerateToken | models.Generated
 
@@ -56,6 +57,10 @@ def _push(session_id: str, rows: Sequence[Row]) -> Call[models.PushResult]:
 
 def _status(session_id: str) -> Call[models.StreamStatus]:
     return Call("GET", _on(session_id, "/stream/status"), models.StreamStatus)
+
+
+def _stats(session_id: str) -> Call[models.Stats]:
+    return Call("GET", _on(session_id, "/stats"), models.Stats)  # type: ignore[arg-type]  # a union is no type[T]
 
 
 def _is_resident(status: models.StreamStatus, ack: models.PushResult) -> bool:
@@ -122,7 +127,7 @@ class Sessions:
     def create(
         self,
         *,
-        type: str = "ohlcv",
+        type: StreamType = "ohlcv",
         prompt: str | None = None,
         context: int | None = None,
         flash: Sequence[str | Mapping[str, Any]] | None = None,
@@ -152,7 +157,11 @@ class Sessions:
         return self._transport.send(Call("POST", _on(session_id, "/mark_prefix"), models.MarkPrefixResult, {}))
 
     def push(self, session_id: str, rows: Sequence[Row], *, wait: bool = False) -> models.PushResult:
-        """Queue rows; with `wait`, return when they are part of the context."""
+        """Queue rows of the session's type; with `wait`, return when they are part of the context.
+
+        Raises:
+            InvalidRequest: a row is malformed, `param` names it and its field; nothing was queued.
+        """
         ack = self._transport.send(_push(session_id, rows))
         if wait:
             self.wait(session_id, ack)
@@ -177,9 +186,9 @@ class Sessions:
         """Show how far the ingest is."""
         return self._transport.send(_status(session_id))
 
-    def stats(self, session_id: str) -> models.OhlcvStats:
-        """Return statistics over the rows."""
-        return self._transport.send(Call("GET", _on(session_id, "/stats"), models.OhlcvStats))
+    def stats(self, session_id: str) -> models.Stats:
+        """Return statistics over the rows, those of the session's type."""
+        return self._transport.send(_stats(session_id))
 
     def query(self, session_id: str, prompt: str | None = None, **options: Any) -> models.Generated:
         """Ask a question; `options` are max_tokens, temperature, top_p, seed, stop, fast_answer, clear_after."""
@@ -266,7 +275,7 @@ class AsyncSessions:
     async def create(
         self,
         *,
-        type: str = "ohlcv",
+        type: StreamType = "ohlcv",
         prompt: str | None = None,
         context: int | None = None,
         flash: Sequence[str | Mapping[str, Any]] | None = None,
@@ -296,7 +305,11 @@ class AsyncSessions:
         return await self._transport.send(Call("POST", _on(session_id, "/mark_prefix"), models.MarkPrefixResult, {}))
 
     async def push(self, session_id: str, rows: Sequence[Row], *, wait: bool = False) -> models.PushResult:
-        """Queue rows; with `wait`, return when they are part of the context."""
+        """Queue rows of the session's type; with `wait`, return when they are part of the context.
+
+        Raises:
+            InvalidRequest: a row is malformed, `param` names it and its field; nothing was queued.
+        """
         ack = await self._transport.send(_push(session_id, rows))
         if wait:
             await self.wait(session_id, ack)
@@ -321,9 +334,9 @@ class AsyncSessions:
         """Show how far the ingest is."""
         return await self._transport.send(_status(session_id))
 
-    async def stats(self, session_id: str) -> models.OhlcvStats:
-        """Return statistics over the rows."""
-        return await self._transport.send(Call("GET", _on(session_id, "/stats"), models.OhlcvStats))
+    async def stats(self, session_id: str) -> models.Stats:
+        """Return statistics over the rows, those of the session's type."""
+        return await self._transport.send(_stats(session_id))
 
     async def query(self, session_id: str, prompt: str | None = None, **options: Any) -> models.Generated:
         """Ask a question; `options` are max_tokens, temperature, top_p, seed, stop, fast_answer, clear_after."""

@@ -2,20 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NotRequired, TypedDict, TypeVar
 
 import msgspec
 
 __all__ = [
     "AppendRequest",
     "CreateRequest",
+    "EventRow",
     "FlashInit",
     "FlashRequest",
     "GenerateRequest",
+    "IotRow",
+    "OhlcvRow",
     "PushRequest",
+    "SessionRow",
+    "SpatialRow",
+    "VitalsRow",
 ]
 
 Row = TypeVar("Row")
+
+
+class OhlcvRow(TypedDict):
+    """A candle: open, high, low, close, volume; `timestamp` is in Unix seconds, as in every type of row."""
+
+    o: float
+    h: float
+    l: float  # noqa: E741
+    c: float
+    v: float
+    timestamp: NotRequired[int]
+    sym: NotRequired[str]
+
+
+class IotRow(TypedDict):
+    """A reading of sensor `sid`, and the limits that it should keep."""
+
+    sid: str
+    val: float
+    lo: float
+    hi: float
+    timestamp: NotRequired[int]
+
+
+class SpatialRow(TypedDict):
+    """A position, its speed, and its heading in degrees."""
+
+    x: float
+    y: float
+    z: float
+    spd: float
+    hdg: float
+    timestamp: NotRequired[int]
+
+
+class EventRow(TypedDict):
+    """`cnt` events of one category from one source; a severity of 4 or more is critical."""
+
+    src: str
+    sev: int
+    cat: str
+    cnt: int
+    timestamp: NotRequired[int]
+
+
+class VitalsRow(TypedDict):
+    """Heart rate a minute, blood pressure, oxygen saturation in per cent, temperature in degrees Celsius."""
+
+    hr: float
+    bp_s: float
+    bp_d: float
+    spo2: float
+    temp: float
+    timestamp: NotRequired[int]
+
+
+SessionRow = OhlcvRow | IotRow | SpatialRow | EventRow | VitalsRow
 
 
 class FlashInit(msgspec.Struct):

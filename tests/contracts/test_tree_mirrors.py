@@ -55,7 +55,6 @@ TESTED_BY = {
     "csrc/text/pattern.h": "tests/native/text/test_stop_matcher.cpp",
     "python/kvtape/protocols/anthropic/models.py": "tests/protocols/anthropic/test_codec.py",
     "python/kvtape/protocols/anthropic/reply_models.py": "tests/protocols/anthropic/test_reply.py",
-    "python/kvtape/protocols/layerscale/models.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/layerscale/models/answers.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/layerscale/models/events.py": "tests/protocols/layerscale/test_codec.py",
     "python/kvtape/protocols/layerscale/models/requests.py": "tests/protocols/layerscale/test_codec.py",

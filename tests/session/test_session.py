@@ -176,7 +176,7 @@ async def test_flash_queries_are_answered_after_each_version_and_announced_in_or
         session.context.push([candle])
         await settle(session)
     session.hub.close()
-    events = [event async for batch in subscription.batches() for event in batch]
+    events = [item.event async for batch in subscription.batches() for item in batch]
     assert [event.version for event in events if isinstance(event, DataUpdated)] == [1, 2, 3]
     for version in (1, 2, 3):
         about = [event for event in events if event.version == version]
@@ -205,7 +205,7 @@ async def test_a_started_evaluation_finishes_for_its_version(manager):
     await session.context.caught_up()
     await settle(session)
     session.hub.close()
-    events = [event async for batch in subscription.batches() for event in batch]
+    events = [item.event async for batch in subscription.batches() for item in batch]
     ready = [event.version for event in events if isinstance(event, FlashReady)]
     assert ready[0] == 1
     assert ready[-1] == 3
@@ -241,7 +241,7 @@ async def test_a_removed_query_says_nothing_more(manager):
     session.board.remove(1)
     await settle(session)
     session.hub.close()
-    events = [event async for batch in subscription.batches() for event in batch]
+    events = [item.event async for batch in subscription.batches() for item in batch]
     assert not [event for event in events if isinstance(event, FlashReady)]
 
 
@@ -267,7 +267,7 @@ async def test_closing_gives_every_sequence_back_and_ends_the_listeners(manager)
     session.context.push(CANDLES)
     await asyncio.sleep(0)
     await manager.delete(session.id)
-    heard = [event async for batch in subscription.batches() for event in batch]
+    heard = [item.event async for batch in subscription.batches() for item in batch]
     assert subscription.ended
     assert isinstance(heard[0], DataUpdated)
     assert manager._engine.stats().n_sequences == n_before

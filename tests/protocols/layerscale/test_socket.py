@@ -17,25 +17,25 @@ from kvtape.protocols.layerscale.socket import (
     encode_event,
     encode_pong,
 )
-from kvtape.session.rows import Candle
+from kvtape.session.row_types import ROW_TYPES
 
 ROW = '{"o":1,"h":2,"l":0.5,"c":1.5,"v":10}'
 
 
 def test_rows_come_typed():
-    message = decode_message('{"type":"push","data":[' + ROW + "]}", Candle)
+    message = decode_message('{"type":"push","data":[' + ROW + "]}", ROW_TYPES["ohlcv"].model)
     assert isinstance(message, PushMessage)
-    assert isinstance(message.data[0], Candle)
+    assert isinstance(message.data[0], ROW_TYPES["ohlcv"].model)
 
 
 def test_rows_that_do_not_fit_come_as_they_are_for_the_schema_to_refuse():
-    message = decode_message('{"type":"push","data":[{"o":"x"},3]}', Candle)
+    message = decode_message('{"type":"push","data":[{"o":"x"},3]}', ROW_TYPES["ohlcv"].model)
     assert message == PushMessage([{"o": "x"}, 3])
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [("ping", PingMessage), ("close", CloseMessage)])
 def test_the_other_messages(kind, wanted):
-    assert isinstance(decode_message(json.dumps({"type": kind, "more": 1}), Candle), wanted)
+    assert isinstance(decode_message(json.dumps({"type": kind, "more": 1}), ROW_TYPES["ohlcv"].model), wanted)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_other_messages(kind, wanted):
 )
 def test_what_is_no_message(text, param):
     with pytest.raises(InvalidRequest) as caught:
-        decode_message(text, Candle)
+        decode_message(text, ROW_TYPES["ohlcv"].model)
     assert caught.value.param == param
 
 

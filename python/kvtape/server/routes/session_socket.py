@@ -73,7 +73,7 @@ async def _read(socket: WebSocket, session: Session, subscription: Subscription)
             raise WebSocketDisconnect(message["code"])
         session.touch()
         try:
-            request = decode_message(_text(message), session.context.row_type)
+            request = decode_message(_text(message), session.context.row_type.model)
             if isinstance(request, CloseMessage):
                 return
             if isinstance(request, PingMessage):

@@ -11,6 +11,7 @@ folder = Path(kvtape.__file__).parent
 assert folder.is_relative_to(sys.prefix), f"kvtape comes from {folder}, not from the wheel"
 assert (folder / "py.typed").is_file(), "py.typed is not in the wheel"
 assert (folder / "_core.pyi").is_file(), "the stubs are not in the wheel"
+assert (folder / "include/kvtape_shared_ring.h").is_file(), "the header for feed handlers is not in the wheel"
 assert kvtape.__version__ == importlib.metadata.version("kvtape"), "two versions"
 
 from kvtape._native import _core  # noqa: E402

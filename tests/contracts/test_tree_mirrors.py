@@ -51,6 +51,7 @@ TESTED_BY = {
     "csrc/kernels/attention/lanes_neon.h": "tests/native/kernels/test_every_isa_attention.cpp",
     "csrc/kernels/table.h": "tests/ops/test_table.py",
     "csrc/ring/indices.h": "tests/native/ring/test_spsc_ring.cpp",
+    "csrc/ring/kvtape_shared_ring.h": "tests/native/ring/test_shared_ring.cpp",
     "csrc/ring/words.h": "tests/native/ring/test_spsc_ring.cpp",
     "csrc/text/pattern.h": "tests/native/text/test_stop_matcher.cpp",
     "python/kvtape/protocols/anthropic/models.py": "tests/protocols/anthropic/test_codec.py",

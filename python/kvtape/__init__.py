@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from kvtape import client, server
     from kvtape.engine import AsyncEngine, Engine
     from kvtape.errors import KvtapeError
+    from kvtape.ring import SharedRing
     from kvtape.types import FinishReason, SamplingParams, TokenEvent
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "FinishReason",
     "KvtapeError",
     "SamplingParams",
+    "SharedRing",
     "TokenEvent",
     "client",
     "server",
@@ -30,6 +32,7 @@ _HOME = {
     "FinishReason": "kvtape.types",
     "KvtapeError": "kvtape.errors",
     "SamplingParams": "kvtape.types",
+    "SharedRing": "kvtape.ring",
     "TokenEvent": "kvtape.types",
 }
 

@@ -18,6 +18,7 @@ def test_names_are_the_published_ones() -> None:
         "FinishReason",
         "KvtapeError",
         "SamplingParams",
+        "SharedRing",
         "TokenEvent",
         "client",
         "server",

@@ -119,7 +119,8 @@ def differences(owner: Any, body: list[ast.stmt], path: str = "") -> list[str]:
             functions = [
                 node for node in nodes if isinstance(node, ast.FunctionDef) and "property" not in decorators(node)
             ]
-            wanted = set(native_signatures(name, value.__doc__ or ""))  # overloads may differ in types alone
+            function = getattr(value, "__func__", value)  # of a static method
+            wanted = set(native_signatures(name, function.__doc__ or ""))  # overloads may differ in types alone
             written = {stub_signature(node) for node in functions}
             if wanted != written:
                 found.append(f"{path}{name}: native {sorted(wanted)}, stub {sorted(written)}")

@@ -112,12 +112,27 @@ def test_a_constraint_that_cannot_be_kept_is_refused_by_the_name_of_its_field(en
     assert caught.value.param == "regex"
 
 
-def test_an_answer_cannot_be_promised_beside_calls(engine):
+def test_beside_calls_an_answer_can_be_held_to_a_schema_alone(engine):
     with pytest.raises(InvalidRequest) as caught:
         prepare_chat(engine.model, chat(answer=DIGITS, tools=TOOLS), SamplingParams())
     assert caught.value.param == "regex"
     nobody = chat(answer=DIGITS, tools=TOOLS, tool_choice=ToolChoice(ToolMode.NONE))
     assert prepare_chat(engine.model, nobody, SamplingParams()).params.constraint == DIGITS
+    schema = Constraint(ConstraintKind.JSON_SCHEMA, '{"type": "integer"}')
+    prepared = prepare_chat(engine.model, chat(answer=schema, tools=TOOLS), SamplingParams())
+    assert prepared.params.constraint.kind is ConstraintKind.LARK
+
+
+def test_a_reply_that_must_call_does_not_reason_first_unless_asked_to(make_tiny_model):
+    source = "{{ enable_thinking }}{# <think> </think> <|im_start|> #}"
+    model = replace(load(make_tiny_model()), template_source=source)
+    must = chat(tools=TOOLS, tool_choice=ToolChoice(ToolMode.REQUIRED))
+    prepared = prepare_chat(model, must, SamplingParams())
+    assert prepared.params.constraint is not None
+    assert prepared.params.reasoning.budget == 0
+    assert prepared.token_ids == encode_chat(model, must)
+    asked = prepare_chat(model, replace(must, thinking=Thinking(enabled=True)), SamplingParams())
+    assert asked.params.reasoning.opened
 
 
 @pytest.mark.parametrize(

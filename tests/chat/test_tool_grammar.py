@@ -16,7 +16,7 @@ from kvtape.chat.tool_grammar import tool_grammar
 from kvtape.chat.tool_parsers import TOOL_PARSERS, make_tool_parser
 from kvtape.engine.constraints import compile_constraint
 from kvtape.errors import InvalidRequest
-from kvtape.types import Constraint, ParsedReply, SamplingParams, Tool, ToolChoice, ToolMode, gather
+from kvtape.types import Constraint, ConstraintKind, ParsedReply, SamplingParams, Tool, ToolChoice, ToolMode, gather
 
 PROMPT = "the user and the system"
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
@@ -42,10 +42,16 @@ def engine(tiny_model) -> Iterator[Engine]:
 
 
 def reply(
-    engine: Engine, form: str, tools: tuple[Tool, ...], choice: ToolChoice, seed: int = 0, **options: object
+    engine: Engine,
+    form: str,
+    tools: tuple[Tool, ...],
+    choice: ToolChoice,
+    seed: int = 0,
+    answer: Constraint | None = None,
+    **options: object,
 ) -> tuple[ParsedReply, bool]:
     """What the parser makes of a sampled reply, and whether that ended by itself."""
-    constraint = tool_grammar(form, tools, choice, engine.model)
+    constraint = tool_grammar(form, tools, choice, engine.model, answer=answer)
     assert constraint is not None
     sequence = engine.open()
     sequence.append(PROMPT)
@@ -110,6 +116,32 @@ def test_calls_that_may_be(engine, form, choice):
             assert choice.parallel or len(parsed.tool_calls) <= 1
             n_texts += bool(parsed.content)
     assert n_texts
+
+
+@pytest.mark.parametrize("form", TOOL_PARSERS)
+def test_a_reply_is_calls_or_the_answer_that_was_asked_for(engine, form):
+    answer = Constraint(ConstraintKind.JSON_SCHEMA, json.dumps({"type": "array", "items": DIGIT, "maxItems": 4}))
+    marker = {"hermes": "<tool_call>", "qwen_coder": "<tool_call>", "mistral": "[TOOL_CALLS]"}.get(form, '{"name')
+    first = engine.model.tokenizer.encode(marker)[0]
+    seen = set()
+    for seed in range(12):
+        bias = {first: 50.0 if seed % 2 else -50.0}
+        parsed, ended = reply(engine, form, TOOLS, ToolChoice(), seed, answer, logit_bias=bias)
+        if ended and parsed.tool_calls:
+            check_calls(parsed, TOOLS)
+            seen.add("calls")
+        elif ended:
+            jsonschema.validate(json.loads(parsed.content), json.loads(answer.source))
+            seen.add("answer")
+    assert seen == {"calls", "answer"}
+
+
+def test_an_answer_beside_calls_is_a_schema(engine):
+    regex = Constraint(ConstraintKind.REGEX, "a", "regex")
+    with pytest.raises(InvalidRequest, match="cannot stand beside tools") as caught:
+        tool_grammar("hermes", TOOLS, ToolChoice(), engine.model, answer=regex)
+    assert caught.value.param == "regex"
+    assert tool_grammar("hermes", TOOLS, ToolChoice(ToolMode.NONE), engine.model, answer=regex) is regex
 
 
 def allowed(mask: np.ndarray, token: int) -> bool:
@@ -239,6 +271,7 @@ def test_a_marker_that_is_a_token(make_tiny_model):
 
 def test_where_nothing_is_constrained(engine):
     assert tool_grammar("hermes", TOOLS, ToolChoice(), engine.model) is None
+    assert tool_grammar("hermes", TOOLS, ToolChoice(parallel=False), engine.model) is None  # the reply ends with it
     assert tool_grammar("hermes", TOOLS, ToolChoice(ToolMode.NONE), engine.model) is None
     assert tool_grammar("hermes", (), ToolChoice(parallel=False), engine.model) is None
 

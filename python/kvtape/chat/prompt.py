@@ -11,6 +11,7 @@ from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_re
 from kvtape.chat.reply import ReplyParser
 from kvtape.chat.splice import splices_of
 from kvtape.chat.template import template_of
+from kvtape.chat.tool_grammar import tool_grammar
 from kvtape.chat.tool_parsers import choose_tool_parser, make_tool_parser, shown_tokens
 from kvtape.chat.tool_prompt import fold_tools, has_tools, template_messages, template_tools
 from kvtape.engine.constraints import check_constraint
@@ -53,9 +54,10 @@ def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> Pr
         InvalidRequest: the model has no chat template, its template refuses the messages, or the model cannot do what
             is asked; `param` names it.
     """
+    prompt = _settled(prompt)
     form = _tool_format(model) if _offered(prompt) else None
     markers = _reasoning_markers(model, prompt)
-    constraint = _constraint(model, prompt)
+    constraint = _constraint(model, prompt, form)
     splices = splices_of(model)
     encoded = splices.encode(prompt, partial(render_chat, model))
     opening = encoded.text
@@ -79,7 +81,7 @@ def encode_chat(model: Model, prompt: ChatPrompt) -> list[int]:
     Raises:
         InvalidRequest: as `prepare_chat`.
     """
-    return splices_of(model).encode(prompt, partial(render_chat, model)).token_ids
+    return splices_of(model).encode(_settled(prompt), partial(render_chat, model)).token_ids
 
 
 def render_chat(model: Model, prompt: ChatPrompt, add_generation_prompt: bool = True) -> str:
@@ -116,17 +118,21 @@ def _tool_format(model: Model) -> str:
     return name
 
 
-def _constraint(model: Model, prompt: ChatPrompt) -> Constraint | None:
+def _settled(prompt: ChatPrompt) -> ChatPrompt:
+    """Settle what a request leaves open: a reply that must call begins with the call, unless reasoning is asked for."""
+    if prompt.tool_choice.mode is ToolMode.REQUIRED and prompt.thinking.enabled is None:
+        return replace(prompt, thinking=replace(prompt.thinking, enabled=False))
+    return prompt
+
+
+def _constraint(model: Model, prompt: ChatPrompt, form: str | None) -> Constraint | None:
     """Return what the reply must match, its reasoning apart. It has been compiled once, so that it is sound."""
-    if prompt.answer is None:
-        return None
-    if _offered(prompt):
-        raise InvalidRequest(
-            f"{prompt.answer.param} cannot be promised where tools may be called; set the tool choice to none",
-            param=prompt.answer.param,
-        )
-    check_constraint(model, prompt.answer)
-    return prompt.answer
+    constraint = prompt.answer
+    if form is not None:
+        constraint = tool_grammar(form, prompt.tools, prompt.tool_choice, model, answer=prompt.answer)
+    if constraint is not None:
+        check_constraint(model, constraint)
+    return constraint
 
 
 def _make_parser(

@@ -43,41 +43,49 @@ _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def tool_grammar(format_name: str, tools: Sequence[Tool], choice: ToolChoice, model: Model) -> Constraint | None:
+def tool_grammar(
+    format_name: str, tools: Sequence[Tool], choice: ToolChoice, model: Model, *, answer: Constraint | None = None
+) -> Constraint | None:
     """Return what a reply must match for its calls to obey `choice`; None where it may say anything.
 
-    A reply that must call is one or more calls and nothing else. One that may has text, too; there it is constrained if
-    it may call only once, or a tool is strict. The arguments of a strict tool match its schema; those of others do
-    where the schema can be enforced, and else are any object. Blocks, as `check_constraint`.
+    A reply that must call is one or more calls and nothing else. One that may is constrained if a tool is strict, or
+    the answer is; else the model calls in its own words, of which its parser knows more than this. The arguments of a
+    strict tool match its schema; those of others do where the schema can be enforced, and else are any object. Blocks,
+    as `check_constraint`.
 
     Args:
         format_name: how calls are written, a key of `TOOL_PARSERS`.
         tools: the tools the model knows.
         choice: what the request says about calls.
         model: whose tokenizer says which markers are tokens.
+        answer: what a reply without calls must match; a JSON schema.
 
     Raises:
-        InvalidRequest: no tool may be called although one must be, or the schema of a strict tool cannot be enforced.
+        InvalidRequest: no tool may be called although one must be, the schema of a strict tool cannot be enforced, or
+            the answer is held to something else than a schema.
     """
     callable_tools = [tool for tool in tools if not choice.names or tool.name in choice.names]
     required = choice.mode is ToolMode.REQUIRED
     if required and not callable_tools:
         raise InvalidRequest("a tool must be called, and there is none", param="tool_choice")
-    free = choice.mode is ToolMode.AUTO and choice.parallel and not any(tool.strict for tool in callable_tools)
-    if choice.mode is ToolMode.NONE or free or not callable_tools:
+    if choice.mode is ToolMode.NONE or not callable_tools:
+        return answer
+    if not required and answer is None and not any(tool.strict for tool in callable_tools):
         return None
     form = _FORMS[format_name]
     special = model.tokenizer.special_tokens
     marker = _token(form.marker, special)
-    rules = [_start(form, marker, required=required, parallel=choice.parallel)]
+    rules = [_start(form, marker, required=required or answer is not None, parallel=choice.parallel)]
+    if answer is not None and not required:
+        rules += _or_answer(rules.pop(), answer)
     rules.append("call: " + " | ".join(f"call{i}" for i in range(len(callable_tools))))
     for i, tool in enumerate(callable_tools):
         schema = json.dumps(checked_schema(json.dumps(_arguments(tool, model))))
         opening = f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "{form.arguments}": '
         rules += [f"call{i}: {_literal(opening)} arguments{i} {_literal('}')}", f"arguments{i}: %json {schema}"]
-    if not required:
+    if not required and answer is None:
         rules += _text(format_name, marker)
-    return Constraint(ConstraintKind.LARK, "\n".join(rules))
+    return Constraint(ConstraintKind.LARK, "\n".join(rules), "tools")
 
 
 def _start(form: _Form, marker: str, *, required: bool, parallel: bool) -> str:
@@ -90,6 +98,16 @@ def _start(form: _Form, marker: str, *, required: bool, parallel: bool) -> str:
     if parallel and form.repeats:
         return f"start: (head group)* text\n{group}"
     return f"start: text | head group\n{group}"
+
+
+def _or_answer(start: str, answer: Constraint) -> list[str]:
+    """The rules of a reply that is either the calls of `start` or an answer."""
+    if answer.kind is not ConstraintKind.JSON_SCHEMA:
+        raise InvalidRequest(
+            f"{answer.param} cannot stand beside tools that may be called; a JSON schema can", param=answer.param
+        )
+    schema = json.dumps(checked_schema(answer.source))
+    return ["start: calls | answer", start.replace("start:", "calls:", 1), f"answer: %json {schema}"]
 
 
 def _text(format_name: str, marker: str) -> list[str]:

@@ -19,11 +19,11 @@ from kvtape.model.load import Model
 from kvtape.protocols.anthropic.codec import MessageCall, decode_count_request, decode_message_request
 from kvtape.protocols.anthropic.errors import encode_error_event
 from kvtape.protocols.anthropic.reply import PING, MessageEncoder, encode_count
-from kvtape.protocols.requests import LATER, refuse_unless
+from kvtape.protocols.requests import refuse_unless
 from kvtape.protocols.sse import HEARTBEAT
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import ReplyStep, ToolMode
+from kvtape.types import ReplyStep
 
 __all__ = ["ROUTES"]
 
@@ -35,7 +35,6 @@ async def messages(request: Request) -> Response:
     _check_headers(request)
     engine = runtime_of(request).engine
     call = decode_message_request(await read_body(request))
-    _refuse_what_is_not_there_yet(call)
     turn = await open_chat(engine, call.prompt, call.params)
     pings = "anthropic-version" in request.headers  # LayerScale's clients do not send it, and raise at a ping
     encoder = MessageEncoder(
@@ -78,10 +77,6 @@ def _check_headers(request: Request) -> None:
     )
     name = "x-layerscale-session-id"
     refuse_unless(name not in request.headers, name, "is not supported by this server on messages")
-
-
-def _refuse_what_is_not_there_yet(call: MessageCall) -> None:
-    refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
 
 
 async def _collect(turn: ChatTurn) -> list[ReplyStep]:

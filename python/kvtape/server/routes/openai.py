@@ -17,7 +17,7 @@ from kvtape.chat.choices import Choices, most_probable
 from kvtape.chat.conversation import ChatTurn, Turn, adds_bos, open_chat, open_prompts
 from kvtape.chat.scoring import score
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.openai.codec import ChatCall, decode_chat_request
+from kvtape.protocols.openai.codec import decode_chat_request
 from kvtape.protocols.openai.completions_codec import (
     CompletionsCall,
     Echo,
@@ -30,12 +30,11 @@ from kvtape.protocols.openai.errors import encode_error_event
 from kvtape.protocols.openai.models import Head
 from kvtape.protocols.openai.reply import encode_completion
 from kvtape.protocols.openai.stream import ChatStreamEncoder
-from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sse import DONE
 from kvtape.server.lifespan import Runtime
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
-from kvtape.types import TokenEvent, ToolMode, Usage
+from kvtape.types import TokenEvent, Usage
 
 __all__ = ["ROUTES"]
 
@@ -48,7 +47,6 @@ async def chat_completions(request: Request) -> Response:
     _refuse_session(request)
     runtime = runtime_of(request)
     call = decode_chat_request(await read_body(request))
-    _refuse_what_is_not_there_yet(call)
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
     turn = await open_chat(runtime.engine, call.prompt, call.params)
@@ -121,10 +119,6 @@ def _refuse_session(request: Request) -> None:
     name = "x-layerscale-session-id"
     if name in request.headers:
         raise InvalidRequest(f"{name} is not supported by this server on this route", param=name)
-
-
-def _refuse_what_is_not_there_yet(call: ChatCall) -> None:
-    refuse_unless(call.prompt.tool_choice.mode is not ToolMode.REQUIRED, "tool_choice", LATER)
 
 
 def _head(runtime: Runtime, kind: str) -> Head:

@@ -71,6 +71,8 @@ _N_REMEMBERED = 256  # constraints whose verdict is kept
 _MASK_SECONDS = 0.25
 _MASK_SECONDS_A_TOKEN = 0.003
 
+_SLOW_SECONDS = 0.001
+
 _OPTIONS = '%llguidance {"no_forcing": true}'
 
 _MAX_EXACT = 1 << 53  # bounds are compared as float64
@@ -90,7 +92,8 @@ class Guide:
         self._matcher = matcher
         self._opening = opening
         self._words = np.zeros((n_vocab + 63) // 64, np.uint64)
-        self._n_bytes = (n_vocab + 31) // 32 * 4
+        self._address, self._n_bytes = self._words.ctypes.data, (n_vocab + 31) // 32 * 4
+        self._slow = False
         self._seconds = _MASK_SECONDS
 
     def mask(self) -> npt.NDArray[np.uint64]:
@@ -102,8 +105,10 @@ class Guide:
             EngineFailed: the constraint is too complex here, or nothing can follow.
         """
         start = time.thread_time()
-        self._matcher.unsafe_compute_mask_ptr(self._words.ctypes.data, self._n_bytes)
-        self._seconds += _MASK_SECONDS_A_TOKEN - (time.thread_time() - start)
+        self._matcher.unsafe_compute_mask_ptr(self._address, self._n_bytes)
+        seconds = time.thread_time() - start
+        self._slow = seconds > _SLOW_SECONDS
+        self._seconds += _MASK_SECONDS_A_TOKEN - seconds
         if self._matcher.is_error():
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
         if self._seconds < 0:
@@ -113,14 +118,20 @@ class Guide:
         return self._words
 
     def consume(self, token: int) -> None:
-        """Go on behind a token that was drawn. Releases the GIL.
+        """Go on behind a token that was drawn. Releases the GIL where it may take long.
 
         Raises:
             EngineFailed: the constraint is too complex here.
         """
         self._opening = None
-        # The matcher's own method holds the GIL, for a quarter of a second at worst; two matchers at once do not.
-        if not _executor().consume_token_par([(self._matcher, token), (_idle_matcher(), 0)])[0]:
+        # The matcher's own method holds the GIL: for a microsecond, or up to a quarter of a second where the grammar
+        # can be read in many ways and the mask took long already. Two matchers at once go without it, but by way of
+        # another thread, which made a third of all masks late where the engine keeps every core busy.
+        if self._slow:
+            (right, _) = _executor().consume_token_par([(self._matcher, token), (_idle_matcher(), 0)])
+        else:
+            right = self._matcher.consume_token(token)
+        if not right:
             raise EngineFailed(f"generation: its constraint gave up: {_brief(self._matcher.get_error())}")
 
     def reason(self) -> None:

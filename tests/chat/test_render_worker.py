@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
-import struct
-
 import pytest
 
-from kvtape.chat.render_worker import answer, make_environment, read_message, without_generation_marks
-
-
-def test_messages_are_framed_by_their_length():
-    data = json.dumps({"a": "é"}).encode()
-    source = io.BytesIO(struct.pack(">I", len(data)) + data)
-    assert read_message(source) == {"a": "é"}
-    assert read_message(source) is None
+from kvtape.chat.render_worker import answer, make_answer, make_environment, without_generation_marks
 
 
 @pytest.mark.parametrize(
@@ -37,11 +26,11 @@ def test_each_kind_of_failure_is_told(source, kind, says):
 
 
 def test_one_environment_serves_many_requests():
-    environment = make_environment(fuel=1000)
-    assert "syntax error" in answer(environment, {"source": "{% if %}"})["error"]
-    assert answer(environment, {"source": "{{ n }}{{ strftime_now('%Y') }}"}) == {"text": ""}
-    assert answer(environment, {"variables": {"n": 1}, "now": 1e9}) == {"text": "12001"}
-    assert answer(environment, {"variables": {"n": 2}, "now": 1.5e9}) == {"text": "22017"}
+    reply = make_answer("1000")
+    assert "syntax error" in reply({"source": "{% if %}"})["error"]
+    assert reply({"source": "{{ n }}{{ strftime_now('%Y') }}"}) == {"text": ""}
+    assert reply({"variables": {"n": 1}, "now": 1e9}) == {"text": "12001"}
+    assert reply({"variables": {"n": 2}, "now": 1.5e9}) == {"text": "22017"}
 
 
 def test_generation_marks():

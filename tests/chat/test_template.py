@@ -178,7 +178,7 @@ def test_threads_take_turns():
 
 def test_the_process_ends_with_the_template():
     template = ChatTemplate("x")
-    process = template._process
+    process = template._worker._process
     assert process is not None
     del template
     gc.collect()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import os
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from kvtape.engine.worker_process import WorkerFailed, WorkerProcess
+from kvtape.engine.worker_process import WorkerFailed, WorkerProcess, read_message
 
 SCRIPT = """
 import os, time
@@ -57,6 +59,13 @@ def test_failures_cost_one_answer(tmp_path, what, says):
     assert time.monotonic() - start < 10
     assert ask(worker, "b") == "-b"
     worker.close()
+
+
+def test_messages_are_framed_by_their_length():
+    data = json.dumps({"a": "é"}).encode()
+    source = io.BytesIO(struct.pack(">I", len(data)) + data)
+    assert read_message(source) == {"a": "é"}
+    assert read_message(source) is None
 
 
 def test_a_setup_that_fails(tmp_path):

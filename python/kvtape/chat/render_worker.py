@@ -1,20 +1,19 @@
-"""The process that renders one chat template: `python render_worker.py MAX_BYTES FUEL`, driven by `template.py`.
+"""The worker that renders one chat template; driven by `template.py`.
 
 A template comes with a model file, so it is a stranger's code. Fuel bounds its steps, but a dozen steps are enough to
 ask for all memory there is, and the library then aborts the whole process: so it gets one of its own, with a limit.
 
-Requests and answers are JSON, each after its length as 4 bytes, big-endian. The first request is the template.
+The first request is the template.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import resource
-import struct
-import sys
 import time
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import minijinja
 
@@ -70,22 +69,6 @@ def answer(environment: minijinja.Environment, request: dict[str, Any]) -> dict[
         return {"error": f"{type(error).__name__}: {error}", "kind": "error"}
 
 
-def read_message(source: BinaryIO) -> Any:
-    """The next message, or None at the end."""
-    header = source.read(4)
-    return json.loads(source.read(struct.unpack(">I", header)[0])) if len(header) == 4 else None
-
-
-def main() -> None:
-    max_bytes, fuel = int(sys.argv[1]), int(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    environment = make_environment(fuel)
-    while (request := read_message(sys.stdin.buffer)) is not None:
-        data = json.dumps(answer(environment, request)).encode()
-        sys.stdout.buffer.write(struct.pack(">I", len(data)) + data)
-        sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
+def make_answer(fuel: str) -> Callable[[dict[str, Any]], dict[str, str]]:
+    """What answers the requests to one process."""
+    return partial(answer, make_environment(int(fuel)))

@@ -5,11 +5,6 @@
 //
 //   bench_spsc_ring [ROUNDS]
 
-#include <pthread.h>
-#include <sched.h>
-
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -18,7 +13,7 @@
 
 #include "queues/kvtape.h"
 #include "queues/mutex.h"
-#include "ring/wait.h"
+#include "timing.h"
 #if __has_include(<boost/lockfree/spsc_queue.hpp>)
 #include "queues/boost.h"
 #endif
@@ -34,41 +29,7 @@
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::size_t kBatch = 16;
-
-class Idle {
- public:
-  void operator()() {
-    if (++n_ % 64 == 0) {
-      std::this_thread::yield();
-    } else {
-      kvtape::ring::cpu_relax();
-    }
-  }
-
- private:
-  unsigned n_ = 0;
-};
-
-// Keeps this thread on the n-th core that the process may use: two threads that share a core measure the scheduler.
-void pin(int n) {
-  static const cpu_set_t allowed = [] {
-    cpu_set_t cpus;
-    sched_getaffinity(0, sizeof cpus, &cpus);
-    return cpus;
-  }();
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed) && n-- == 0) CPU_SET(cpu, &one);
-  }
-  pthread_setaffinity_np(pthread_self(), sizeof one, &one);
-}
-
-std::int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
-}
 
 // Every row carries its number; rows out of place end the program.
 template <class Queue, std::size_t batch>
@@ -130,12 +91,6 @@ struct Result {
   std::vector<std::int64_t> times;
 };
 
-template <class T>
-T quantile(std::vector<T> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1, static_cast<std::size_t>(q * static_cast<double>(values.size())))];
-}
-
 template <class... Queues>
 std::vector<Result> measure(int n_rounds) {
   std::vector<Result> results{Result{Queues::kName, {}, {}, {}}...};
@@ -148,13 +103,6 @@ std::vector<Result> measure(int n_rounds) {
     (latency<Queues>(2'000, results[i++].times), ...);
   }
   return results;
-}
-
-// Ours over theirs, inside each round: median and quartiles.
-void print_ratio(const char* what, const std::vector<double>& ours, const std::vector<double>& theirs) {
-  std::vector<double> ratios(ours.size());
-  for (std::size_t i = 0; i < ours.size(); ++i) ratios[i] = ours[i] / theirs[i];
-  std::printf("  %s %.2f (%.2f .. %.2f)", what, quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75));
 }
 
 }  // namespace

@@ -50,6 +50,12 @@ std::span<const std::byte> whole_items(std::size_t item_bytes, const void* data,
   return {static_cast<const std::byte*>(data), size};
 }
 
+// A shared ring belongs to one process, and ends before the object does.
+template <class Side>
+void check_usable(const Side& side) {
+  if constexpr (requires { side.check_process(); }) side.check_process();
+}
+
 template <class Writer>
 void def_push(py::class_<Writer>& writer) {
   writer
@@ -57,6 +63,7 @@ void def_push(py::class_<Writer>& writer) {
           "push",
           [](Writer& self, const py::array& items) {
             if ((items.flags() & py::array::c_style) == 0) throw py::type_error("ring: items must be C-contiguous");
+            check_usable(self);
             return self.try_push(whole_items(self.item_bytes(), items.data(), items.nbytes()));
           },
           "items"_a.noconvert())
@@ -65,6 +72,7 @@ void def_push(py::class_<Writer>& writer) {
           [](Writer& self, const py::buffer& items) {
             const py::buffer_info info = items.request();
             if (!PyBuffer_IsContiguous(info.view(), 'C')) throw py::type_error("ring: items must be C-contiguous");
+            check_usable(self);
             return self.try_push(whole_items(self.item_bytes(), info.ptr, info.size * info.itemsize));
           },
           "items"_a);
@@ -76,6 +84,7 @@ void def_pop(py::class_<Reader>& reader) {
       .def(
           "pop",
           [](Reader& self, std::size_t max_items) {
+            check_usable(self);
             const std::size_t n_wanted = std::min(max_items, self.size());
             py::array_t<std::uint8_t> bytes(static_cast<py::ssize_t>(n_wanted * self.item_bytes()));
             const std::size_t n =
@@ -97,6 +106,7 @@ bool wait_for_rows(SharedRing& self, const std::string& policy, std::optional<do
   const ring::Wait wait = wait_named(policy);
   const auto begin = std::chrono::steady_clock::now();
   for (;;) {
+    check_usable(self);
     const Seconds left = Seconds(timeout.value_or(HUGE_VAL)) - Seconds(std::chrono::steady_clock::now() - begin);
     const Seconds slice = left > Seconds(0) ? std::min(left, Seconds(0.1)) : Seconds(0);
     {
@@ -132,8 +142,16 @@ void bind_shared_ring(py::module_& m) {
 
   py::class_<SharedRingWriter> writer(m, "SharedRingWriter");
   writer.def(py::init<const std::string&>(), "name"_a)
-      .def("room", &SharedRingWriter::room)
-      .def("has_reader", &SharedRingWriter::has_reader)
+      .def("room",
+           [](SharedRingWriter& self) {
+             check_usable(self);
+             return self.room();
+           })
+      .def("has_reader",
+           [](const SharedRingWriter& self) {
+             check_usable(self);
+             return self.has_reader();
+           })
       .def("close", &SharedRingWriter::close)
       .def_property_readonly("n_pushed", &SharedRingWriter::n_pushed)
       .def_property_readonly("row_type", [](const SharedRingWriter& self) { return self.shape().row_type; })

@@ -37,7 +37,7 @@ ErrorCode code_of(int error) noexcept {
   throw Error(code_of(error), message);
 }
 
-void check_process(const std::string& name, pid_t owner) {
+void check_owner(const std::string& name, pid_t owner) {
   if (owner == getpid()) return;
   throw Error(owner == 0 ? ErrorCode::invalid_argument : ErrorCode::closed,
               "shared ring " + base::quoted(name, kMaxShown) +
@@ -128,6 +128,8 @@ SharedRing::SharedRing(SharedRing&& other) noexcept
 
 kvtape_ring_header& SharedRing::header() const noexcept { return header_of(memory_); }
 
+void SharedRing::check_process() const { check_owner(name_, process_id_); }
+
 bool SharedRing::has_writer() const noexcept {
   return kvtape_ring_alive(__atomic_load_n(&header().writer, __ATOMIC_ACQUIRE)) != 0;
 }
@@ -140,7 +142,6 @@ std::uint64_t SharedRing::oldest(std::uint64_t position, std::uint64_t end) cons
 }
 
 std::size_t SharedRing::try_pop(std::span<std::byte> out) {
-  check_process(name_, process_id_);
   const std::uint64_t n_wanted = out.size() / shape_.row_bytes;
   const std::uint64_t position = popped_ + dropped_;
   for (int n_tries = 0; n_tries < 64; ++n_tries) {  // a bound, since a stranger might overtake us for ever
@@ -213,8 +214,7 @@ Counters SharedRing::counters() const noexcept {
           .refused = __atomic_load_n(&header().refused, __ATOMIC_RELAXED)};
 }
 
-bool SharedRing::wait(Wait policy, std::chrono::nanoseconds timeout) {
-  check_process(name_, process_id_);
+bool SharedRing::wait(Wait policy, std::chrono::nanoseconds timeout) noexcept {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (int n_spins = 1;; ++n_spins) {
     const std::uint64_t tail = __atomic_load_n(&header().tail, __ATOMIC_RELAXED);
@@ -255,21 +255,12 @@ SharedRingWriter::SharedRingWriter(const std::string& name) : name_(name), proce
   if (const int error = kvtape_ring_open(&writer_, name.c_str(), KVTAPE_ROW_ANY, 0)) refuse(name, error);
 }
 
+void SharedRingWriter::check_process() const { check_owner(name_, process_id_); }
+
 std::size_t SharedRingWriter::try_push(std::span<const std::byte> rows) {
-  check_process(name_, process_id_);
   const long long n = kvtape_ring_push(&writer_, rows.data(), rows.size() / writer_.shape.row_bytes);
   if (n < 0) refuse(name_, static_cast<int>(n));
   return static_cast<std::size_t>(n);
-}
-
-std::size_t SharedRingWriter::room() {
-  check_process(name_, process_id_);
-  return kvtape_ring_room(&writer_);
-}
-
-bool SharedRingWriter::has_reader() const {
-  check_process(name_, process_id_);
-  return kvtape_ring_has_reader(&writer_) != 0;
 }
 
 void SharedRingWriter::close() noexcept {

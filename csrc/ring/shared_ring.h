@@ -26,7 +26,8 @@ struct SharedRingOptions {
   Overflow overflow = Overflow::drop_newest;
 };
 
-// Reader. One thread at a time may pop; wait() may run beside it.
+// Reader. One thread at a time may pop; wait() may run beside it. Not after close(), nor in a process that was forked from the
+// owner: check_process() tells, at the price of a system call.
 class SharedRing {
  public:
   // A new, empty ring. One of this name whose reader has died is closed, so that its writer looks for this one. Throws
@@ -46,12 +47,14 @@ class SharedRing {
   [[nodiscard]] std::size_t item_bytes() const noexcept { return shape_.row_bytes; }
   [[nodiscard]] bool has_writer() const noexcept;
 
-  // Fills `out` with whole rows, oldest first; returns how many there were. Throws io where the writer's counters cannot be,
-  // invalid_argument after close(), closed in a process that was forked from the owner.
+  // Throws invalid_argument after close(), closed in a process that was forked from the owner.
+  void check_process() const;
+
+  // Fills `out` with whole rows, oldest first; returns how many there were. Throws io where the writer's counters cannot be.
   std::size_t try_pop(std::span<std::byte> out);
 
-  // Waits for rows: whether there are any. False after `timeout`, or close() by another thread. Throws as try_pop, but for io.
-  [[nodiscard]] bool wait(Wait policy, std::chrono::nanoseconds timeout);
+  // Waits for rows: whether there are any. False after `timeout`, or close() by another thread.
+  [[nodiscard]] bool wait(Wait policy, std::chrono::nanoseconds timeout) noexcept;
 
   // Exact while the writer is quiet.
   [[nodiscard]] std::size_t size() const noexcept;
@@ -75,7 +78,7 @@ class SharedRing {
   std::atomic<pid_t> process_id_;  // 0 once closed
 };
 
-// Writer: kvtape_ring_writer with errors as exceptions.
+// Writer: kvtape_ring_writer with errors as exceptions. Not after close(), nor in a forked process, as above.
 class SharedRingWriter {
  public:
   // Throws not_found, busy where another writer lives, io where the memory is no ring that this version can use.
@@ -88,11 +91,13 @@ class SharedRingWriter {
   [[nodiscard]] const kvtape_ring_shape& shape() const noexcept { return writer_.shape; }
   [[nodiscard]] std::size_t item_bytes() const noexcept { return writer_.shape.row_bytes; }
 
-  // Returns how many rows were taken, always the first ones. Throws not_found where the reader has closed the ring, and as
-  // SharedRing::try_pop.
+  void check_process() const;  // as SharedRing's
+
+  // Returns how many rows were taken, always the first ones. Throws not_found where the reader has closed the ring, io where
+  // its counters cannot be.
   std::size_t try_push(std::span<const std::byte> rows);
-  [[nodiscard]] std::size_t room();
-  [[nodiscard]] bool has_reader() const;
+  [[nodiscard]] std::size_t room() noexcept { return kvtape_ring_room(&writer_); }
+  [[nodiscard]] bool has_reader() const noexcept { return kvtape_ring_has_reader(&writer_) != 0; }
   [[nodiscard]] std::uint64_t n_pushed() const noexcept { return writer_.tail; }  // those of earlier writers too
 
   void close() noexcept;

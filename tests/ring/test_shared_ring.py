@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kvtape import SharedRing
-from kvtape.errors import Conflict, InvalidRequest, NotFound
+from kvtape.errors import Conflict, EngineFailed, InvalidRequest, NotFound
 from kvtape.ring import ROW_TYPES, SharedRingWriter
 from kvtape.session.rows import OHLCV, SymbolTable, check_ohlcv
 
@@ -433,3 +433,26 @@ def test_after_close(ring: SharedRing) -> None:
     with pytest.raises(InvalidRequest, match="is closed"):
         ring.wait(0)
     assert len(ring) == 0
+
+
+def test_a_forked_child_may_not_use_its_parents_sides(ring: SharedRing) -> None:
+    with SharedRing.open(NAME) as writer:
+        child = os.fork()
+        if child == 0:
+            n_refused = 0
+            for use in (
+                lambda: ring.pop(1),
+                lambda: ring.wait(0),
+                lambda: writer.push(rows(0, 1)),
+                lambda: writer.room,
+            ):
+                try:
+                    use()
+                except EngineFailed:
+                    n_refused += 1
+            writer.close()
+            ring.close()
+            os._exit(n_refused)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+        assert writer.push(rows(0, 1)) == 1
+    assert len(ring.pop(2)) == 1

@@ -197,8 +197,8 @@ void each_side_has_one_owner() {
 
   SharedRing next = make(4, Overflow::drop_newest);
   next.close();
-  CHECK(refused(base::ErrorCode::invalid_argument, [&] { pop(next, 1); }));
-  CHECK(refused(base::ErrorCode::invalid_argument, [&] { (void)next.wait(Wait::park, 1s); }));
+  CHECK(refused(base::ErrorCode::invalid_argument, [&] { next.check_process(); }));
+  CHECK(!next.wait(Wait::park, 10s));
 }
 
 // What is in memory when the writer dies between any two of its stores.
@@ -293,7 +293,7 @@ void memory_cut_short() {
 
 void random_memory() {
   std::mt19937_64 random(1);
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < 5'000; ++round) {
     SharedRing ring = make(4, kPolicies[round % 2]);
     std::optional<SharedRingWriter> writer(kName);
     push(*writer, 0, round % 7);
@@ -453,9 +453,8 @@ void forked_children_let_go() {
   SharedRing ring = make(4, Overflow::drop_newest);
   SharedRingWriter writer(kName);
   const pid_t child = in_child([&] {
-    CHECK(refused(base::ErrorCode::closed, [&] { pop(ring, 1); }));
-    CHECK(refused(base::ErrorCode::closed, [&] { push(writer, 0, 1); }));
-    CHECK(refused(base::ErrorCode::closed, [&] { (void)ring.wait(Wait::park, 1s); }));
+    CHECK(refused(base::ErrorCode::closed, [&] { ring.check_process(); }));
+    CHECK(refused(base::ErrorCode::closed, [&] { writer.check_process(); }));
     CHECK(refused(base::ErrorCode::busy, [] { SharedRingWriter second(kName); }));
     ring.close();
     writer.close();

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kvtape import AsyncEngine, Engine, FinishReason
+from kvtape.engine import constraints
 from kvtape.engine.constraints import JSON_OBJECT, MAX_DEPTH, MAX_SOURCE_BYTES, Guide, check_constraint
 from kvtape.errors import EngineFailed, InvalidRequest
 from kvtape.types import Constraint, ConstraintKind, ReasoningSpan, SamplingParams, TokenEvent
@@ -105,6 +106,12 @@ def test_the_end_is_the_only_token_left(engine):
         run(engine, **options(regex("ab"), logit_bias=biased))
 
 
+def test_a_sentencepiece_vocabulary(make_tiny_model):
+    with Engine(make_tiny_model(architecture="gemma3"), kv_memory="8M", n_threads=2) as engine:
+        for seed in range(3):
+            assert list(json.loads(text(run(engine, **options(schema(PERSON), seed))))) == ["name", "age"]
+
+
 def test_with_everything_else(engine):
     events = run(engine, **options(schema(PERSON), logprobs=True, top_logprobs=2, top_p=0.9, repeat_penalty=1.2))
     assert all(event.logprob <= 0 and len(event.top_logprobs) == 2 for event in events)
@@ -170,6 +177,24 @@ def test_a_guide_that_gives_up_ends_its_generation_alone(engine, monkeypatch):
         run(engine, **options(schema(PERSON)))
     assert len(list(other)) == 20
     assert engine.stats().running == 0
+
+
+def test_a_panic_ends_its_generation_alone(engine, monkeypatch):
+    class Panic(BaseException):
+        """As the library's own, which is no Exception."""
+
+    consume = Guide.consume
+    monkeypatch.setattr(Guide, "consume", lambda self, token: (_ for _ in ()).throw(Panic("at the disco")))
+    with pytest.raises(EngineFailed, match="gave up: at the disco"):
+        run(engine, **options(schema(PERSON)))
+    monkeypatch.setattr(Guide, "consume", consume)
+    assert json.loads(text(run(engine, **options(schema(PERSON)))))
+
+
+def test_slow_masks_go_on_without_the_gil(engine, monkeypatch):
+    fast = ids(run(engine, **options(schema(PERSON))))
+    monkeypatch.setattr(constraints, "_SLOW_SECONDS", -1.0)
+    assert ids(run(engine, **options(schema(PERSON)))) == fast
 
 
 def test_cancelled_midway(engine):

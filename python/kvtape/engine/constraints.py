@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import threading
 import time
@@ -27,7 +28,7 @@ import numpy.typing as npt
 
 from kvtape.engine.constraint_worker import Vocabulary
 from kvtape.engine.worker_process import WorkerFailed, WorkerProcess
-from kvtape.errors import EngineFailed, InvalidRequest
+from kvtape.errors import EngineFailed, InvalidRequest, Overloaded
 from kvtape.model.load import Model
 from kvtape.model.tokenizer import Tokenizer
 from kvtape.types import Constraint, ConstraintKind, SamplingParams
@@ -63,7 +64,7 @@ _LIMITS: dict[str, int | bool] = {
 }
 _WORKER = Path(__file__).with_name("constraint_worker.py")
 _WORKER_BYTES = 1 << 30  # of address space, the interpreter's own and the vocabulary included
-_TRY_SECONDS = 0.5  # for what the limits above do not stop; a schema of 100 KB takes a third of that
+_TRY_SECONDS = 0.5  # of processor time, for what the limits above do not stop; a schema of 100 KB takes a third of that
 _N_REMEMBERED = 256  # constraints whose verdict is kept
 
 # Processor time that a generation's masks may take. Most take 0.01 to 0.5 ms; grammars that can be read in many ways
@@ -128,7 +129,8 @@ class Guide:
         # can be read in many ways and the mask took long already. Two matchers at once go without it, but by way of
         # another thread, which made a third of all masks late where the engine keeps every core busy.
         if self._slow:
-            (right, _) = _executor().consume_token_par([(self._matcher, token), (_idle_matcher(), 0)])
+            idle = llguidance.LLMatcher(_byte_tokenizer(), "", log_level=0)  # refuses every token at once
+            (right, _) = _executor(os.getpid()).consume_token_par([(self._matcher, token), (idle, 0)])
         else:
             right = self._matcher.consume_token(token)
         if not right:
@@ -140,14 +142,14 @@ class Guide:
 
 
 @functools.cache
-def _executor() -> llguidance.LLExecutor:
+def _executor(process: int) -> llguidance.LLExecutor:
+    """A process's own: its thread does not come along with a fork."""
     return llguidance.LLExecutor(num_threads=1)
 
 
 @functools.cache
-def _idle_matcher() -> llguidance.LLMatcher:
-    """A matcher that refuses every token at once."""
-    return llguidance.LLMatcher(llguidance.LLTokenizer("byte"), "", log_level=0)
+def _byte_tokenizer() -> llguidance.LLTokenizer:
+    return llguidance.LLTokenizer("byte")
 
 
 class _Compiler:
@@ -204,7 +206,7 @@ class _Compiler:
         try:
             error = str(self._worker.ask(json.dumps({"grammar": grammar}).encode()).get("error", ""))
         except WorkerFailed as failure:
-            error = f"it could not be tried: {failure}"
+            raise Overloaded(f"the {constraint.kind} could not be tried: {failure}", retry_after=1.0) from None
         with self._lock:
             self._verdicts[constraint] = error
             if len(self._verdicts) > _N_REMEMBERED:
@@ -224,6 +226,7 @@ def compile_constraint(model: Model, constraint: Constraint, opening: int | None
 
     Raises:
         InvalidRequest: it is none, cannot be enforced, costs too much, or nothing can match it.
+        Overloaded: the process that tries it does not answer.
     """
     with _COMPILERS_LOCK:
         compiler = _COMPILERS.get(model)

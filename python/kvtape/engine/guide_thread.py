@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kvtape.errors import EngineFailed
+
 if TYPE_CHECKING:
     from kvtape._native import _core
     from kvtape.engine.constraints import Guide
@@ -51,3 +53,5 @@ class GuideThread:
                     self._native.set_mask(generation, guide.mask())
                 except Exception as error:  # also where the engine is shut down
                     self._fail(generation, error)
+                except BaseException as error:  # the library's panics are no Exception; others go on
+                    self._fail(generation, EngineFailed(f"generation: its constraint gave up: {error}"))

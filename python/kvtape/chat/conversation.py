@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from kvtape.chat.prompt import PreparedChat, prepare_chat
+from kvtape.engine.constraints import check_constraint
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.types import (
     ChatPrompt,
@@ -200,10 +201,12 @@ async def open_prompts(
 
     Raises:
         ContextOverflow: one does not fit.
-        InvalidRequest: one is empty, or an id is outside the vocabulary.
+        InvalidRequest: one is empty, an id is outside the vocabulary, or the constraint cannot be enforced.
     """
     _check_ids(engine.model, list(params.logit_bias), "logit_bias")
     encoded = await asyncio.to_thread(lambda: [encode_prompt(engine.model, prompt) for prompt in prompts])
+    if params.constraint is not None:
+        await asyncio.to_thread(check_constraint, engine.model, params.constraint)
     turns: list[Turn] = []
     try:
         for index, token_ids in enumerate(encoded):

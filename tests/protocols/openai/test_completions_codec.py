@@ -17,7 +17,7 @@ from kvtape.protocols.openai.completions_codec import (
 from kvtape.protocols.openai.completions_models import CompletionsRequest
 from kvtape.protocols.openai.models import Head
 from kvtape.protocols.sse import SseDecoder
-from kvtape.types import MAX_CHOICES, FinishReason, SamplingParams, TokenEvent, Usage
+from kvtape.types import MAX_CHOICES, Constraint, ConstraintKind, FinishReason, SamplingParams, TokenEvent, Usage
 
 HEAD = Head("cmpl-1", 7, "m", "fp_1")
 USAGE = Usage(prompt_tokens=9, completion_tokens=2, cached_tokens=4)
@@ -56,6 +56,12 @@ def test_every_sampling_field_is_honoured():
         logprobs=True, top_logprobs=5,
     )  # fmt: skip
     assert call.logprobs
+
+
+def test_a_constraint():
+    call = decode(regex="a|b")
+    assert call.params.constraint == Constraint(ConstraintKind.REGEX, "a|b")
+    assert call.params.constraint.param == "regex"
 
 
 @pytest.mark.parametrize(
@@ -117,9 +123,8 @@ def test_inert_fields_pass(fields):
         ({"temperature": 2.5}, "temperature"),
         ({"stop": ["a"] * 5}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"grammar": "a"}, "grammar"),
-        ({"regex": "a"}, "regex"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"grammar": "a", "regex": "a"}, "regex"),
         ({"session_id": "sess_1"}, "session_id"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],

@@ -7,11 +7,15 @@ import json
 import pytest
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.openai.request_models import JsonSchemaFormat, ResponseFormat
-from kvtape.protocols.openai.response_format import read_answer
+from kvtape.protocols.openai import response_format
+from kvtape.protocols.openai.request_models import JsonSchemaFormat, ResponseFormat, SamplingFields
 from kvtape.types import Constraint, ConstraintKind
 
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {"type": "string"}}, "additionalProperties": False}
+
+
+def read_answer(wanted, grammar, regex):
+    return response_format.read_answer(SamplingFields(response_format=wanted, grammar=grammar, regex=regex))
 
 
 def test_text_is_free():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
 
@@ -196,6 +197,9 @@ def spelled(raw):
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
 
+NOTHING = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}
+
+
 def complete(http, **fields):
     body = {"prompt": "the system", "max_tokens": 8, "temperature": 0, "ignore_eos": True, **fields}
     response = http.post("/v1/completions", json=body)
@@ -313,6 +317,9 @@ def test_a_model_file_that_is_gone_is_not_missed(tiny_model, tmp_path):
         ({"prompt": [[5], [-1]]}, None, "prompt[1]"),
         ({"prompt": ""}, None, "prompt"),
         ({"suffix": "."}, None, "suffix"),
+        ({"regex": "(("}, None, "regex"),
+        ({"grammar": "start: nowhere", "stream": True, "n": 2}, None, "grammar"),
+        ({"response_format": NOTHING, "echo": True}, None, "response_format.json_schema.schema"),
         ({"logit_bias": {"70000000": 1}, "stream": True}, None, "logit_bias"),
     ],
 )
@@ -323,6 +330,16 @@ def test_bad_completions_name_what_is_wrong(http, app, fields, code, param):
     error = response.json()["error"]
     assert (error.get("code"), error.get("param")) == (code, param)
     assert app.state.runtime.engine.stats().n_sequences == n_before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_completion_that_matches(http, stream):
+    fields = {"n": 3, "temperature": 1.5, "seed": 1, "ignore_eos": False, "regex": "(the|a) [0-9]{3}", "stream": stream}
+    response = complete(http, **fields, max_tokens=40)
+    choices = joined(frames(response), 3) if stream else response.json()["choices"]
+    for choice in choices:
+        assert re.fullmatch("(the|a) [0-9]{3}", choice["text"])
+        assert choice["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("logprobs", [None, 1])

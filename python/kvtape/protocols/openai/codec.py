@@ -71,7 +71,7 @@ def _read_prompt(request: ChatRequest) -> ChatPrompt:
         tools=tools,
         tool_choice=choice,
         thinking=read_thinking(request),
-        answer=read_answer(request.response_format, request.grammar, request.regex),
+        answer=read_answer(request),
         template_options=options,
     )
 

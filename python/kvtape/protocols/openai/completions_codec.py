@@ -15,6 +15,7 @@ from kvtape.protocols.openai.completions_models import CompletionsRequest, TextC
 from kvtape.protocols.openai.fields import read_count, read_include_usage, read_sampling
 from kvtape.protocols.openai.logprobs import TextLogprobsEncoder, TokenBytes, WithText
 from kvtape.protocols.openai.reply import encode_usage
+from kvtape.protocols.openai.response_format import read_answer
 from kvtape.protocols.requests import decode_request, refuse_all, refuse_unless
 from kvtape.protocols.sampling import token_limit
 from kvtape.protocols.sse import encode_event
@@ -55,8 +56,7 @@ def decode_completions_request(body: bytes) -> CompletionsCall:
         InvalidRequest: with the JSON path in `param`.
     """
     request = decode_request(body, CompletionsRequest)
-    refuse_all(request, ("suffix", "grammar", "regex", "session_id"))
-    refuse_unless(request.response_format in (None, {"type": "text"}), "response_format", "is not supported here")
+    refuse_all(request, ("suffix", "session_id"))
     prompts = _read_prompts(request.prompt)
     n = read_count("n", request.n)
     best_of = n if request.best_of is None else read_count("best_of", request.best_of)
@@ -113,6 +113,7 @@ def _read_params(request: CompletionsRequest, *, logprobs: bool) -> SamplingPara
         top_p=request.top_p,
         logprobs=logprobs,
         top_logprobs=request.logprobs,
+        constraint=read_answer(request),
     )
 
 

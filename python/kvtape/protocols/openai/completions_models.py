@@ -28,9 +28,6 @@ class CompletionsRequest(SamplingFields, kw_only=True):
     logprobs: int | None = None
     # refused unless they ask for nothing
     suffix: str | None = None
-    response_format: Any = None
-    grammar: Any = None
-    regex: Any = None
     session_id: str | None = None
 
 

@@ -143,6 +143,10 @@ class StreamOptions(msgspec.Struct):
 class SamplingFields(msgspec.Struct, kw_only=True):
     """Fields of requests of both kinds, which choose tokens."""
 
+    response_format: ResponseFormat | None = None
+    grammar: str | None = None
+    regex: str | None = None
+
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -188,10 +192,6 @@ class ChatRequest(SamplingFields, kw_only=True):
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = None
     function_call: str | FunctionName | None = None
-    # what the answer is
-    response_format: ResponseFormat | None = None
-    grammar: str | None = None
-    regex: str | None = None
     # refused unless they ask for nothing
     modalities: list[str] | None = None
     audio: Any = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvtape.protocols.openai.request_models import ResponseFormat
+from kvtape.protocols.openai.request_models import ResponseFormat, SamplingFields
 from kvtape.protocols.openai.tools import check_name
 from kvtape.protocols.requests import refuse_unless, required
 from kvtape.types import Constraint, ConstraintKind
@@ -14,13 +14,14 @@ __all__ = ["read_answer"]
 _TYPES = ("text", "json_object", "json_schema")
 
 
-def read_answer(response_format: ResponseFormat | None, grammar: str | None, regex: str | None) -> Constraint | None:
-    """Read the constraint of an answer; at most one of the three fields asks for one.
+def read_answer(request: SamplingFields) -> Constraint | None:
+    """Read the constraint of an answer; at most one of three fields asks for one.
 
     Raises:
         InvalidRequest: two of them, or a format that is not known.
     """
-    given = [answer for answer in (_read_format(response_format), _read_grammar(grammar), _read_regex(regex)) if answer]
+    found = (_read_format(request.response_format), _read_grammar(request.grammar), _read_regex(request.regex))
+    given = [answer for answer in found if answer]
     if len(given) > 1:
         refuse_unless(False, given[1].param, f"cannot stand beside {given[0].param}")
     return given[0] if given else None

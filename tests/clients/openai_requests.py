@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.clients.openai_replies import extra
 
-__all__ = ["TOOLS", "random_chat", "random_completion"]
+__all__ = ["FORMATS", "TOOLS", "random_chat", "random_completion"]
 
 WORDS = ["the", "system", "and", "a", "user", "of", "tape:", "rows,", "ünïcode,", "日本", "😀"]
 SCHEMA = {
@@ -21,6 +21,13 @@ TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": "look_up", "description": "Looks it up.", "parameters": SCHEMA}},
     {"type": "function", "function": {"name": "ring-2"}},
     {"type": "function", "function": {"name": "add", "parameters": SCHEMA, "strict": True}},
+]
+FORMATS: list[dict[str, Any]] = [
+    {"response_format": {"type": "text"}},
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}},
+    {"extra_body": {"regex": "(the|a) [0-9]{3}(日本)?"}},
+    {"extra_body": {"grammar": 'start: "yes" | "no" /[ab]+/ "."'}},
 ]
 
 
@@ -36,10 +43,12 @@ def random_completion(rng: random.Random, model: str, text: str) -> dict[str, An
 
 
 def random_chat(rng: random.Random, model: str, text: str) -> dict[str, Any]:
-    """Return a chat, with tools or without, with reasoning that is closed by force sooner or later."""
-    asks = rng.choice([_tools, lambda rng: {}])(rng)
+    """Return a chat: tools, a format or neither, with reasoning that is closed by force sooner or later."""
+    asks = rng.choice([_tools, _format, lambda rng: {}])(rng)
     fields = _sampling(rng, model, text, max_tokens=80 if asks else 24)
-    fields["extra_body"] |= _reasoning(rng)
+    fields["extra_body"] |= asks.pop("extra_body", {}) | _reasoning(rng)
+    if asks or "regex" in fields["extra_body"] or "grammar" in fields["extra_body"]:
+        fields["extra_body"]["ignore_eos"] = False  # a constraint says where a reply ends
     if rng.random() < 0.5:
         fields |= {"logprobs": True, "top_logprobs": rng.choice([0, 3, 20])}
     return {"messages": _messages(rng), **fields, **asks}
@@ -64,8 +73,13 @@ def _sampling(rng: random.Random, model: str, text: str, *, max_tokens: int) -> 
 
 def _tools(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.2:
-        return {"functions": [tool["function"] for tool in TOOLS[:2]]}
+        functions = [tool["function"] for tool in TOOLS[:2]]
+        return {"functions": functions, "function_call": "auto"}
     return {"tools": TOOLS, "tool_choice": rng.choice(["auto", "none"]), "parallel_tool_calls": rng.random() < 0.5}
+
+
+def _format(rng: random.Random) -> dict[str, Any]:
+    return dict(rng.choice(FORMATS))
 
 
 def _reasoning(rng: random.Random) -> dict[str, Any]:

@@ -205,6 +205,22 @@ def test_thinking_has_a_budget(client):
     assert ended.content[0].thinking == "I"  # came with the opening marker, in one token
 
 
+def test_what_opens_the_thinking_is_counted(client):
+    schema = {"type": "object", "additionalProperties": False}
+    formats = {"output_config": {"format": {"type": "json_schema", "schema": schema}}, "tools": []}
+    choices = {"tool_choice": {"type": "any"}}
+    counts = []
+    for fields in (formats, choices):
+        for thinking in ({"type": "disabled"}, {"type": "adaptive"}):
+            request = asking("answer", thinking=thinking, **fields)
+            n_prompt = shown(client.messages.create(**request))[3]
+            del request["max_tokens"]
+            counts.append(client.messages.count_tokens(**request).input_tokens)
+            assert counts[-1] == n_prompt
+    assert counts[0] < counts[1]
+    assert counts[2] < counts[3]
+
+
 def test_thinking_comes_back(client):
     first = client.messages.create(**asking("thought call"))
     hidden = client.messages.create(**asking("thought call", thinking={"type": "adaptive", "display": "omitted"}))

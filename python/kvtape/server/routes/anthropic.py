@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from kvtape.chat.conversation import ChatTurn, open_chat
 from kvtape.chat.framing import common_prefix_len
-from kvtape.chat.prompt import encode_chat
+from kvtape.chat.prompt import encode_chat, prepare_chat
 from kvtape.errors import KvtapeError
 from kvtape.model.load import Model
 from kvtape.protocols.anthropic.codec import MessageCall, decode_count_request, decode_message_request
@@ -66,8 +66,8 @@ async def count_tokens(request: Request) -> Response:
     _check_headers(request)
     engine = runtime_of(request).engine
     call = decode_count_request(await read_body(request))
-    ids = await asyncio.to_thread(encode_chat, engine.model, call.prompt)
-    return json_response(encode_count(len(ids)))
+    prepared = await asyncio.to_thread(prepare_chat, engine.model, call.prompt, call.params)
+    return json_response(encode_count(len(prepared.token_ids)))
 
 
 def _check_headers(request: Request) -> None:

@@ -179,7 +179,11 @@ class SharedRing:
         return self._core.pop(max_rows).view(self.dtype)
 
     def wait(self, timeout: float | None = None, *, policy: WaitPolicy = "park") -> bool:
-        """Wait for rows without the GIL: whether there are any. False after `timeout` seconds."""
+        """Wait for rows without the GIL: whether there are any. False after `timeout` seconds.
+
+        Raises:
+            InvalidRequest: the ring is closed, be it while waiting.
+        """
         return self._core.wait(policy, timeout)
 
     def __len__(self) -> int:

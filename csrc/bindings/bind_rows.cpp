@@ -149,8 +149,11 @@ RowFormat make_format(bool compact, std::size_t row_bytes, std::size_t time_offs
                    .first_is_unnamed = first_is_unnamed,
                    .columns = {}};
   for (const auto& [form, offset, index, n_digits, before] : columns) {
-    format.columns.push_back(
-        {.form = form_named(form), .offset = offset, .index = index, .n_digits = n_digits, .before = before});
+    format.columns.push_back({.form = form_named(form),
+                              .offset = offset,
+                              .index = index,
+                              .n_digits = n_digits,
+                              .before = before.empty() ? char{0} : before[0]});
   }
   return format;
 }

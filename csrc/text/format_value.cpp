@@ -21,11 +21,6 @@ void append_padded(std::string& text, std::int64_t value, std::size_t width) {
 
 }  // namespace
 
-void append_integer(std::string& text, std::int64_t value) {
-  char digits[24];
-  text.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
-}
-
 void append_decimal(std::string& text, double value) {
   char digits[512];
   text.append(digits, std::to_chars(digits, digits + sizeof digits, value, std::chars_format::fixed).ptr);
@@ -45,16 +40,6 @@ void append_rounded(std::string& text, double value, int n_digits) {
   }
   const std::string_view written(digits, static_cast<std::size_t>(end - digits));
   text += written == "-0" ? "0" : written;
-}
-
-void append_whole(std::string& text, double value, bool sign) {
-  constexpr double kExact = 9007199254740992.0;  // 2^53
-  if (sign && value >= 0) text += '+';
-  if (std::fabs(value) <= kExact) {
-    append_integer(text, static_cast<std::int64_t>(value));
-  } else {
-    append_decimal(text, value);
-  }
 }
 
 void append_time(std::string& text, std::int64_t timestamp) {

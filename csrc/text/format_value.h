@@ -1,12 +1,17 @@
 #pragma once
 // Numbers and times as the text of a row: appended, short, and the same on every machine.
 
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <string>
 
 namespace kvtape::text {
 
-void append_integer(std::string& text, std::int64_t value);
+inline void append_integer(std::string& text, std::int64_t value) {
+  char digits[24];
+  text.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
 
 // The shortest decimal without an exponent that reads back as the same double.
 void append_decimal(std::string& text, double value);
@@ -16,7 +21,15 @@ void append_decimal(std::string& text, double value);
 void append_rounded(std::string& text, double value, int n_digits);
 
 // A double that holds a whole number; `sign` also writes a plus.
-void append_whole(std::string& text, double value, bool sign);
+inline void append_whole(std::string& text, double value, bool sign) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53
+  if (sign && value >= 0) text += '+';
+  if (std::fabs(value) <= kExact) {
+    append_integer(text, static_cast<std::int64_t>(value));
+  } else {
+    append_decimal(text, value);
+  }
+}
 
 // 2013-03-01, 2013-03-01T14:30 or 2013-03-01T14:30:05 (UTC)
 void append_time(std::string& text, std::int64_t timestamp);

@@ -57,17 +57,14 @@ bool is_valid(const std::byte* value, std::size_t n_names) noexcept {
   }
 }
 
-// Returns how many values of a column are valid before the first that is not. Almost always it is all of them, so the
-// common way through has no branch on a value.
+// Returns how many values of a column are valid before the first that is not.
 template <FieldKind kind>
 std::size_t count_valid_column(const std::byte* column, std::size_t row_bytes, std::size_t n_rows,
                                std::size_t n_names) noexcept {
-  bool fine = true;
-  for (std::size_t i = 0; i < n_rows; ++i) fine &= is_valid<kind>(column + i * row_bytes, n_names);
-  if (fine) return n_rows;
-  std::size_t n = 0;
-  while (is_valid<kind>(column + n * row_bytes, n_names)) ++n;
-  return n;
+  const std::byte* value = column;
+  const std::byte* const end = column + n_rows * row_bytes;
+  while (value != end && is_valid<kind>(value, n_names)) value += row_bytes;
+  return static_cast<std::size_t>(value - column) / row_bytes;
 }
 
 // Returns how many rows are valid before the first that is not. rows: whole ones; n_names: [n_name_fields], in order.

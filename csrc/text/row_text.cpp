@@ -146,7 +146,7 @@ void RowText::append_clock(Series& series, std::int64_t timestamp, std::string& 
 void RowText::append_columns(const std::byte* row, const Series& series, std::string& text) const {
   double base = 0;
   for (const RowColumn& column : format_.columns) {
-    text += column.before;
+    if (column.before != 0) text += column.before;
     switch (column.form) {
       case ColumnForm::exact: append_decimal(text, load<double>(row + column.offset)); break;
       case ColumnForm::rounded: append_rounded(text, load<double>(row + column.offset), column.n_digits); break;

@@ -39,10 +39,10 @@ enum class ColumnForm : std::uint8_t {
 
 struct RowColumn {
   ColumnForm form;
-  std::size_t offset;       // of the field in the row, in bytes
-  std::size_t index = 0;    // units, offset: which unit; name: which table
-  int n_digits = 0;         // rounded
-  std::string before = {};  // what stands between the column in front and this one
+  std::size_t offset;     // of the field in the row, in bytes
+  std::size_t index = 0;  // units, offset: which unit; name: which table
+  int n_digits = 0;       // rounded
+  char before = ' ';      // what stands between the column in front and this one; 0: nothing
 };
 
 constexpr std::size_t kMaxUnits = 2;

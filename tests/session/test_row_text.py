@@ -337,10 +337,10 @@ positions, one a line: time,x,y,z,speed,heading
             {"src": "@x", "sev": 0, "cat": 'a\n"b', "cnt": 0},
         ],
         """\
-Events, one a line: source, severity, category, x count; @ gives the time where it jumps.
-@2013-02-25T01:00 db-1 4 "disk full" x17
-@2013-02-25T00:59:59 web -1 "" x1
-"@x" 0 "a\\n\\"b" x0
+Events, one a line: source, severity, category, count; @ gives the time where it jumps.
+@2013-02-25T01:00 db-1 4 "disk full" 17
+@2013-02-25T00:59:59 web -1 "" 1
+"@x" 0 "a\\n\\"b" 0
 """,
         """\
 events, one a line: time,source,severity,category,count

@@ -214,9 +214,9 @@ ROW_TYPES = {
                 Column("src", "name"),
                 Column("sev", "integer"),
                 Column("cat", "name"),
-                Column("cnt", "integer", before=" x"),
+                Column("cnt", "integer"),
             ),
-            f"Events, one a line: source, severity, category, x count; {_TIME_HINT}",
+            f"Events, one a line: source, severity, category, count; {_TIME_HINT}",
         ),
         RowType(
             "vitals",

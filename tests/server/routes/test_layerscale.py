@@ -414,10 +414,10 @@ Positions, one a line: x, y, z, speed, heading in degrees; @ gives the time wher
 @2024-11-30T20:53:23 3 4 12 2.5 10
 """,
     "event": """\
-Events, one a line: source, severity, category, x count; @ gives the time where it jumps.
-@2024-11-30T20:53:20 db-1 4 "disk full" x2
-@2024-11-30T20:53:21 web 1 login x17
-@- db-1 5 "disk full" x16
+Events, one a line: source, severity, category, count; @ gives the time where it jumps.
+@2024-11-30T20:53:20 db-1 4 "disk full" 2
+@2024-11-30T20:53:21 web 1 login 17
+@- db-1 5 "disk full" 16
 """,
     "vitals": """\
 Vital signs, one a line: heart rate, blood pressure, SpO2, temperature; @ gives the time where it jumps.

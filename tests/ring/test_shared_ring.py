@@ -25,7 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kvtape import SharedRing
 from kvtape.errors import Conflict, EngineFailed, InvalidRequest, NotFound
 from kvtape.ring import ROW_TYPES, SharedRingWriter
-from kvtape.session.rows import OHLCV, SymbolTable, check_ohlcv
+from kvtape.session.row_types import ROW_TYPES as SESSION_ROW_TYPES
+from kvtape.session.rows import NameTables, check_rows
 
 ROOT = Path(__file__).parents[2]
 HEADER = ROOT / "csrc/ring/kvtape_shared_ring.h"
@@ -314,11 +315,12 @@ def test_waiting_leaves_the_gil_to_others(ring: SharedRing) -> None:
 
 # ---- one process -----------------------------------------------------------------------------------------------------
 def test_rows_are_those_of_a_session(ring: SharedRing) -> None:
-    assert ring.dtype == OHLCV
+    candles = SESSION_ROW_TYPES["ohlcv"]
+    assert ring.dtype == candles.dtype
     assert ring.row_type == "ohlcv"
     with SharedRing.open(NAME) as writer:
         writer.push(rows(1_700_000_000, 3))
-    check_ohlcv(ring.pop(3), SymbolTable())
+    check_rows(candles, ring.pop(3), NameTables(candles))
 
 
 def test_one_row(ring: SharedRing) -> None:

@@ -42,7 +42,7 @@ WORDS = (
     "gap", "drift", "spell", "week", "month", "station", "record", "northern", "southern", "inland", "upper",
     "lower", "first", "second", "third", "last", "after", "before", "between", "near", "over",
 )  # fmt: skip
-N_RESULT_WORDS = 55  # with a number after each: about 110 tokens
+N_RESULT_WORDS = 38  # with a number after each: about 100 tokens; 35 turns fit into 8,192
 N_CALL, N_ANSWER = 24, 32  # tokens
 
 
@@ -97,7 +97,8 @@ class Agent:
         port: where the server listens.
         script: what the user and the tool say.
         by_api: whether tools are fields of the request, or written into the prompt by this client.
-        forces: whether the server honours a `tool_choice` that names a tool; else a call is as many tokens as it takes.
+        forces: whether the server takes and heeds a `tool_choice` that names a tool; else the model does as it likes,
+            and its reply is as long as a call.
         end_ids: tokens that end a reply; they are banned where its length is fixed.
     """
 
@@ -121,10 +122,9 @@ class Agent:
         self.messages.append({"role": "user", "content": self.script.question(n)})
         call, cost = self._ask(N_CALL, call=True)
         result = self.script.result(n)
-        if self.by_api:
-            calls = call.get("tool_calls") or [{"id": "call_0"}]  # a server that does not force may get none
-            self.messages += [{"role": "tool", "tool_call_id": each["id"], "content": result} for each in calls[:1]]
-        else:
+        if calls := call.get("tool_calls"):
+            self.messages += [{"role": "tool", "tool_call_id": each["id"], "content": result} for each in calls]
+        else:  # a call in the text, or none where the model is free
             self.messages.append({"role": "user", "content": f"<tool_response>\n{result}\n</tool_response>"})
         _, answer_cost = self._ask(N_ANSWER)
         return cost + answer_cost
@@ -137,11 +137,11 @@ class Agent:
             "temperature": self.temperature,
             "seed": self.script.seed,
         }
-        if self.by_api:
-            choice = {"type": "function", "function": {"name": TOOL["name"]}} if call else "auto"
-            body |= {"tools": [{"type": "function", "function": TOOL}], "tool_choice": choice}
         forced = call and self.by_api and self.forces
+        if self.by_api:
+            body["tools"] = [{"type": "function", "function": TOOL}]
         if forced:
+            body["tool_choice"] = {"type": "function", "function": {"name": TOOL["name"]}}
             body["max_tokens"] = 4 * n_tokens  # the call ends by itself
         else:
             body["logit_bias"] = {str(token_id): -100 for token_id in self.end_ids}

@@ -8,6 +8,7 @@ import pytest
 
 from kvtape.chat.conversation import adds_bos, begin_turn, encode_prompt, open_chat, open_prompts
 from kvtape.chat.prompt import encode_chat
+from kvtape.chat.splice import Splices
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, InvalidRequest
 from kvtape.model.load import load
@@ -214,7 +215,7 @@ async def test_a_request_without_tools_has_calls_as_content(engine, monkeypatch)
     assert all(isinstance(event, ContentDelta) for step in steps for event in step.events)
 
 
-async def test_a_follow_up_turn_continues_the_ids_that_were_generated(engine):
+async def test_a_follow_up_turn_continues_the_ids_that_were_generated(engine, monkeypatch):
     prompt = chat()
     letters = tuple(engine.model.tokenizer.encode("h e t a s u r")[::2])
     params = SamplingParams(temperature=2.0, seed=4, max_tokens=60, allowed_tokens=letters)  # never "the", "he" or "at"
@@ -231,3 +232,13 @@ async def test_a_follow_up_turn_continues_the_ids_that_were_generated(engine):
     assert again.prepared.token_ids[: len(held)] == held
     assert again.prepared.token_ids == encode_chat(engine.model, follow_up)
     assert reused == len(held) - 1  # the last token had no KV
+
+    # A server that knows nothing of the turn: the same text, cut otherwise, is as good a prompt.
+    monkeypatch.setattr("kvtape.chat.prompt.splices_of", lambda model: Splices(model.tokenizer))
+    fresh = await open_chat(engine, follow_up, SamplingParams(max_tokens=3, ignore_eos=True))
+    steps = [step async for step in fresh.steps()]
+    fresh.close()
+    decode = engine.model.tokenizer.decode
+    assert fresh.prepared.token_ids != again.prepared.token_ids
+    assert decode(fresh.prepared.token_ids, special=True) == decode(again.prepared.token_ids, special=True)
+    assert steps[-1].token.usage.completion_tokens == 3

@@ -259,6 +259,14 @@ def test_a_real_model(model_path):
         stopped = client.messages.create(**request, stop_sequences=["Lyon", "Paris"])
         assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "Paris")
         assert "Paris" not in stopped.content[0].text
+        city = {"city": {"type": "string"}}
+        schema = {"type": "object", "properties": city, "required": ["city"], "additionalProperties": False}
+        weather = {"name": "weather", "description": "Says how the weather is.", "input_schema": schema}
+        asked = {**request, "messages": [{"role": "user", "content": "How is the weather in Paris?"}]}
+        choice = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+        called = client.messages.create(**asked, tools=[weather], tool_choice=choice)
+        assert (called.content[0].name, called.stop_reason) == ("weather", "tool_use")
+        assert "Paris" in called.content[0].input["city"]
         begun = {"role": "assistant", "content": "The capital of France is"}
         continued = client.messages.create(**{**request, "messages": [question, begun]})
         assert continued.content[0].text.startswith(" Paris")

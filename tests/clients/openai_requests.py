@@ -74,8 +74,11 @@ def _sampling(rng: random.Random, model: str, text: str, *, max_tokens: int) -> 
 def _tools(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.2:
         functions = [tool["function"] for tool in TOOLS[:2]]
-        return {"functions": functions, "function_call": "auto"}
-    return {"tools": TOOLS, "tool_choice": rng.choice(["auto", "none"]), "parallel_tool_calls": rng.random() < 0.5}
+        return {"functions": functions, "function_call": rng.choice(["auto", {"name": "look_up"}])}
+    name = {"type": "function", "function": {"name": rng.choice(TOOLS)["function"]["name"]}}
+    allowed = {"mode": rng.choice(["auto", "required"]), "tools": [name]}
+    choice = rng.choice(["auto", "required", "none", name, {"type": "allowed_tools", "allowed_tools": allowed}])
+    return {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": rng.random() < 0.5}
 
 
 def _format(rng: random.Random) -> dict[str, Any]:

@@ -100,17 +100,47 @@ extern "C" {
 enum kvtape_ring_overflow { KVTAPE_RING_DROP_NEWEST = 0, KVTAPE_RING_DROP_OLDEST = 1 };
 
 /* ---- row types --------------------------------------------------------------------------------------------------------- */
-enum kvtape_ring_row_type { KVTAPE_ROW_ANY = 0, KVTAPE_ROW_OHLCV = 1 };
+enum kvtape_ring_row_type {
+  KVTAPE_ROW_ANY = 0,
+  KVTAPE_ROW_OHLCV = 1,
+  KVTAPE_ROW_IOT = 2,
+  KVTAPE_ROW_SPATIAL = 3,
+  KVTAPE_ROW_EVENT = 4,
+  KVTAPE_ROW_VITALS = 5
+};
 
 #define KVTAPE_NO_TIMESTAMP INT64_MIN
 
+/* The timestamp is in Unix seconds, or KVTAPE_NO_TIMESTAMP. A name is an index into the names that the session has of
+ * that field; of an OHLCV session without any, 0 is its default. */
 struct kvtape_ohlcv {
-  int64_t timestamp; /* Unix seconds, or KVTAPE_NO_TIMESTAMP */
+  int64_t timestamp;
   double o, h, l, c, v;
-  uint16_t sym; /* index into the symbols of the session; 0 where there is one symbol only */
-  uint16_t zero[3];
+  uint16_t sym, zero[3];
 };
-KVTAPE_RING_ASSERT(sizeof(struct kvtape_ohlcv) == 56, "layout of an OHLCV row");
+struct kvtape_iot {
+  int64_t timestamp;
+  uint16_t sid, zero[3];
+  double val, lo, hi;
+};
+struct kvtape_spatial {
+  int64_t timestamp;
+  double x, y, z, spd, hdg;
+};
+struct kvtape_event {
+  int64_t timestamp;
+  uint16_t src, zero0[3];
+  int64_t sev;
+  uint16_t cat, zero1[3];
+  int64_t cnt;
+};
+struct kvtape_vitals {
+  int64_t timestamp;
+  double hr, bp_s, bp_d, spo2, temp;
+};
+KVTAPE_RING_ASSERT(sizeof(struct kvtape_ohlcv) == 56, "layout of a row");
+KVTAPE_RING_ASSERT(sizeof(struct kvtape_iot) == 40 && sizeof(struct kvtape_event) == 40, "layout of a row");
+KVTAPE_RING_ASSERT(sizeof(struct kvtape_spatial) == 48 && sizeof(struct kvtape_vitals) == 48, "layout of a row");
 
 /* ---- layout ------------------------------------------------------------------------------------------------------------ */
 struct kvtape_ring_header {

@@ -33,15 +33,17 @@ class RowType(NamedTuple):
     dtype: np.dtype[Any]  # a multiple of 8 bytes
 
 
-#: Row types of shared rings by name; `kvtape_shared_ring.h` has the same as C structs.
+def _row(**fields: str) -> np.dtype[Any]:
+    return np.dtype([("timestamp", "i8"), *fields.items()], align=True)
+
+
+#: Row types of shared rings by name, laid out as a session's; `kvtape_shared_ring.h` has the same as C structs.
 ROW_TYPES = {
-    "ohlcv": RowType(
-        1,
-        np.dtype(
-            [("timestamp", "i8"), ("o", "f8"), ("h", "f8"), ("l", "f8"), ("c", "f8"), ("v", "f8"), ("sym", "u2")],
-            align=True,
-        ),
-    ),
+    "ohlcv": RowType(1, _row(o="f8", h="f8", l="f8", c="f8", v="f8", sym="u2")),
+    "iot": RowType(2, _row(sid="u2", val="f8", lo="f8", hi="f8")),
+    "spatial": RowType(3, _row(x="f8", y="f8", z="f8", spd="f8", hdg="f8")),
+    "event": RowType(4, _row(src="u2", sev="i8", cat="u2", cnt="i8")),
+    "vitals": RowType(5, _row(hr="f8", bp_s="f8", bp_d="f8", spo2="f8", temp="f8")),
 }
 
 

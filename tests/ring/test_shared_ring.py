@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kvtape import SharedRing
 from kvtape.errors import Conflict, EngineFailed, InvalidRequest, NotFound
 from kvtape.ring import ROW_TYPES, SharedRingWriter
-from kvtape.session.row_types import ROW_TYPES as SESSION_ROW_TYPES
+from kvtape.session import row_types
 from kvtape.session.rows import NameTables, check_rows
 
 ROOT = Path(__file__).parents[2]
@@ -146,11 +146,19 @@ def test_header_after_others_says_what_it_needs(tmp_path: Path) -> None:
     subprocess.run([*command, "-D_GNU_SOURCE"], check=True)
 
 
-def test_header_has_the_same_row_types() -> None:
+def test_header_has_the_same_row_types(tmp_path: Path) -> None:
     found = dict(re.findall(r"KVTAPE_ROW_(\w+) = (\d+)", HEADER.read_text()))
     assert found.pop("ANY") == "0"
     assert found == {name.upper(): str(row_type.id) for name, row_type in ROW_TYPES.items()}
-    assert all(row_type.dtype.itemsize % 8 == 0 for row_type in ROW_TYPES.values())
+    program = '#include "kvtape_shared_ring.h"\n'
+    for name, (_, dtype) in ROW_TYPES.items():
+        assert dtype.fields is not None
+        facts = {f"offsetof(struct kvtape_{name}, {field})": at for field, (_, at) in dtype.fields.items()}
+        facts |= {f"sizeof(((struct kvtape_{name}*)0)->{field})": of[0].itemsize for field, of in dtype.fields.items()}
+        facts[f"sizeof(struct kvtape_{name})"] = dtype.itemsize
+        program += "".join(f'_Static_assert({fact} == {value}, "{fact}");\n' for fact, value in facts.items())
+    (tmp_path / "layout.c").write_text(program)
+    subprocess.run(["cc", "-std=c11", "-fsyntax-only", *C_FLAGS, str(tmp_path / "layout.c")], check=True)
 
 
 def test_rows_from_c_reach_python(ring: SharedRing, feed_handler: Path) -> None:
@@ -314,13 +322,25 @@ def test_waiting_leaves_the_gil_to_others(ring: SharedRing) -> None:
 
 
 # ---- one process -----------------------------------------------------------------------------------------------------
-def test_rows_are_those_of_a_session(ring: SharedRing) -> None:
-    candles = SESSION_ROW_TYPES["ohlcv"]
-    assert ring.dtype == candles.dtype
-    assert ring.row_type == "ohlcv"
-    with SharedRing.open(NAME) as writer:
-        writer.push(rows(1_700_000_000, 3))
-    check_rows(candles, ring.pop(3), NameTables(candles))
+def test_row_types_are_those_of_a_session() -> None:
+    assert {name: row_type.dtype for name, row_type in ROW_TYPES.items()} == {
+        name: row_type.dtype for name, row_type in row_types.ROW_TYPES.items()
+    }
+    assert [row_type.id for row_type in ROW_TYPES.values()] == list(range(1, len(ROW_TYPES) + 1))
+
+
+@pytest.mark.parametrize("row_type", ROW_TYPES)
+def test_rows_of_each_type(row_type: str) -> None:
+    with SharedRing.create(NAME, row_type, capacity=4) as ring, SharedRing.open(NAME) as writer:
+        assert (ring.row_type, writer.row_type) == (row_type, row_type)
+        sent = np.zeros(3, writer.dtype)
+        sent["timestamp"] = 1_700_000_000
+        assert writer.push(sent) == 3
+        got = ring.pop(9)
+    assert np.array_equal(got, sent)
+    names = NameTables(row_types.ROW_TYPES[row_type])
+    names.extend(dict.fromkeys(row_types.ROW_TYPES[row_type].names, ["a"]))
+    check_rows(row_types.ROW_TYPES[row_type], got, names)
 
 
 def test_one_row(ring: SharedRing) -> None:

@@ -63,7 +63,7 @@ def test_flash_queries_and_events(client):
     session = sessions.create(prompt="be brief")
     added = sessions.flash(session.id, "up?", max_tokens=4)
     events = sessions.events(session.id)
-    assert next(events) == models.Connected(session.id, 0, 1)
+    assert next(events) == models.Connected(session.id, 0, 1, streaming=True)
     sessions.push(session.id, CANDLES)
     assert isinstance(next(events), models.DataUpdated)
     ready = next(events)

@@ -339,7 +339,7 @@ def test_rows_of_each_type(row_type: str) -> None:
         got = ring.pop(9)
     assert np.array_equal(got, sent)
     names = NameTables(row_types.ROW_TYPES[row_type])
-    names.extend(dict.fromkeys(row_types.ROW_TYPES[row_type].names, ["a"]))
+    names.extend({key: ["a"] for key in row_types.ROW_TYPES[row_type].names})
     check_rows(row_types.ROW_TYPES[row_type], got, names)
 
 

@@ -36,7 +36,7 @@ RESULTS = Path("bench/results")
 OURS, PEER = "kvtape", "llama-server"
 N_CTX = 8192
 GOAL_RATIO = 3.0
-FORCES = {OURS: False, PEER: False}  # the peer's build takes a tool_choice and does not heed it
+FORCES = {OURS: True, PEER: False}  # the peer's build takes a tool_choice and does not heed it
 
 Run = dict[str, list[Cost]]  # contender -> its turns
 

@@ -18,9 +18,9 @@ using Blocks = Array<std::int32_t>;
 
 struct Span {  // owns the block table that its AttentionSpan looks at
   Span(std::size_t first_row, std::size_t n_rows, std::int32_t first_position, const Blocks& table, std::size_t group,
-       std::size_t shared_len)
+       std::size_t shared_len, std::int32_t hole_begin, std::int32_t hole_end)
       : blocks(table.data(), table.data() + table.size()),
-        view{first_row, n_rows, first_position, blocks, group, shared_len} {}
+        view{first_row, n_rows, first_position, blocks, group, shared_len, {hole_begin, hole_end}} {}
 
   std::vector<std::int32_t> blocks;
   AttentionSpan view;
@@ -61,8 +61,10 @@ std::vector<AttentionSpan> checked_spans(const std::vector<const Span*>& spans, 
 
 void bind_attention(py::module_& m) {
   py::class_<Span>(m, "AttentionSpan")
-      .def(py::init<std::size_t, std::size_t, std::int32_t, const Blocks&, std::size_t, std::size_t>(), py::kw_only(),
-           "first_row"_a, "n_rows"_a, "first_position"_a, "blocks"_a.noconvert(), "group"_a = 0, "shared_len"_a = 0);
+      .def(py::init<std::size_t, std::size_t, std::int32_t, const Blocks&, std::size_t, std::size_t, std::int32_t,
+                    std::int32_t>(),
+           py::kw_only(), "first_row"_a, "n_rows"_a, "first_position"_a, "blocks"_a.noconvert(), "group"_a = 0,
+           "shared_len"_a = 0, "hole_begin"_a = 0, "hole_end"_a = 0);
 
   m.def(
       "attention",

@@ -64,7 +64,8 @@ void Workspace::prepare(const Config& config, const Batch& batch) {
                      .first_position = row.position,
                      .blocks = row.blocks,
                      .group = static_cast<std::size_t>(row.group),
-                     .shared_len = static_cast<std::size_t>(row.shared_len)});
+                     .shared_len = static_cast<std::size_t>(row.shared_len),
+                     .hole = row.hole});
   }
 }
 

@@ -6,13 +6,16 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/attention/hole.h"
+
 namespace kvtape::model {
 
 struct RowSpan {                         // one sequence in this step
   std::int32_t first, n_tokens;          // its tokens in Batch.tokens
   std::int32_t position;                 // absolute position of the first of them; all before it have KV
-  std::span<const std::int32_t> blocks;  // block table, covering position + n_tokens
+  std::span<const std::int32_t> blocks;  // block table, covering position + n_tokens; without the hole's (hole.h)
   std::int32_t group, shared_len;        // spans of a group hold the same blocks for their first shared_len positions
+  kernels::Hole hole = {};               // positions that its tokens do not see; different ones share what is before
 };
 
 struct Want {                         // logits of one token

@@ -29,7 +29,38 @@ struct Row {
 // Rows [row_begin, row_end) of the wave over partitions [part_begin, part_end) of one group and one KV head.
 struct Task {
   std::size_t kv_head, row_begin, row_end, part_begin, part_end;
-  const std::int32_t* blocks;
+  const AttentionSpan* span;  // whose block table and hole hold there for all rows
+};
+
+struct Range {  // of positions
+  std::size_t begin, end;
+};
+
+// What a hole leaves of partitions [part_begin, part_end), of one group at most: ascending, each in one partition, as the
+// contract of attend() takes them. One that both edges of the hole cut is two.
+class SeenRanges {
+ public:
+  SeenRanges(std::size_t part_begin, std::size_t part_end, const kernels::Hole& hole) noexcept {
+    const auto hole_begin = static_cast<std::size_t>(hole.begin), hole_end = static_cast<std::size_t>(hole.end);
+    for (std::size_t begin = part_begin * kPartitionLen; begin < part_end * kPartitionLen; begin += kPartitionLen) {
+      const std::size_t end = begin + kPartitionLen;
+      if (hole.empty() || end <= hole_begin || hole_end <= begin) {
+        ranges_[n_++] = {begin, end};
+        continue;
+      }
+      if (begin < hole_begin) ranges_[n_++] = {begin, hole_begin};
+      if (hole_end < end) ranges_[n_++] = {hole_end, end};
+    }
+  }
+
+  static constexpr std::size_t kMost = kPartitionGroup + 1;
+
+  [[nodiscard]] std::size_t size() const noexcept { return n_; }
+  [[nodiscard]] const Range& operator[](std::size_t i) const noexcept { return ranges_[i]; }
+
+ private:
+  Range ranges_[kMost];
+  std::size_t n_ = 0;
 };
 
 [[noreturn]] void refuse(const std::string& message) {
@@ -49,11 +80,24 @@ void check_pool(const KvPool& pool, std::size_t layer) {
   }
 }
 
+// Entries of the span's block table before that of `block`.
+std::size_t n_entries(const AttentionSpan& span, std::size_t block, std::size_t block_size) noexcept {
+  const auto n = span.hole.n_entries(static_cast<std::int32_t>(block), static_cast<std::int32_t>(block_size));
+  return static_cast<std::size_t>(n);
+}
+
 void check_span(const KvPool& pool, const AttentionSpan& span) {
   if (span.first_position < 0)
     refuse("first_position is " + std::to_string(span.first_position) + ", wanted at least 0");
   const std::size_t end = static_cast<std::size_t>(span.first_position) + span.n_rows;
-  const std::size_t covered = span.blocks.size() * pool.layout.block_size;
+  if (span.hole.begin < 0 || span.hole.end < span.hole.begin || span.first_position < span.hole.end) {
+    refuse("a hole of positions " + std::to_string(span.hole.begin) + " to " + std::to_string(span.hole.end) +
+           ", wanted it before first_position, which is " + std::to_string(span.first_position));
+  }
+  const std::size_t block_size = pool.layout.block_size,
+                    hole_end = static_cast<std::size_t>(span.hole.end) / block_size;
+  const std::size_t n_absent = hole_end - n_entries(span, hole_end, block_size);
+  const std::size_t covered = (span.blocks.size() + n_absent) * block_size;
   if (covered < end || covered < span.shared_len) {
     refuse("the block table covers " + std::to_string(covered) + " positions, wanted " +
            std::to_string(std::max(end, span.shared_len)));
@@ -139,16 +183,23 @@ class Wave {
   }
 
  private:
-  // Partitions that all spans of [begin, end) share; their block tables must agree on them.
+  // Partitions that all spans of [begin, end) share; their block tables and holes must agree on them.
   std::size_t shared_partitions(std::size_t begin, std::size_t end) const {
     if (end - begin < 2) return 0;
     const auto& spans = buffers_.spans;
     std::size_t len = spans[begin].shared_len;
     for (std::size_t s = begin + 1; s < end; ++s) len = std::min(len, spans[s].shared_len);
     const std::size_t n = len / kPartitionLen;
-    const auto n_blocks = static_cast<std::ptrdiff_t>(n * kPartitionLen / layout_.block_size);
+    const std::size_t n_blocks = n_entries(spans[begin], n * kPartitionLen / layout_.block_size, layout_.block_size);
+    const auto sees_all = [&](const AttentionSpan& span) {
+      return span.hole.empty() || n * kPartitionLen <= static_cast<std::size_t>(span.hole.begin);
+    };
     for (std::size_t s = begin + 1; s < end; ++s) {
-      if (!std::equal(spans[s].blocks.begin(), spans[s].blocks.begin() + n_blocks, spans[begin].blocks.begin())) {
+      if (spans[s].hole != spans[begin].hole && !(sees_all(spans[s]) && sees_all(spans[begin]))) {
+        refuse("spans of group " + std::to_string(spans[s].group) + " share " + std::to_string(len) +
+               " positions but not their holes");
+      }
+      if (!std::ranges::equal(spans[s].blocks.first(n_blocks), spans[begin].blocks.first(n_blocks))) {
         refuse("spans of group " + std::to_string(spans[s].group) + " share " + std::to_string(len) +
                " positions but not their blocks");
       }
@@ -158,12 +209,12 @@ class Wave {
 
   // Appends tasks for rows [row_begin, row_end) over partitions [part_begin, part_end), tile by tile, group by group.
   void add_tasks(std::vector<Task>& tasks, std::size_t row_begin, std::size_t row_end, std::size_t part_begin,
-                 std::size_t part_end, const std::int32_t* blocks) const {
+                 std::size_t part_end, const AttentionSpan* span) const {
     for (std::size_t part = part_begin; part < part_end;) {
       const std::size_t group_end = std::min(part_end, (part / kPartitionGroup + 1) * kPartitionGroup);
       for (std::size_t kv_head = 0; kv_head < layout_.n_kv_heads; ++kv_head) {
         for (std::size_t row = row_begin; row < row_end; row += tile_rows_) {
-          tasks.push_back({kv_head, row, std::min(row_end, row + tile_rows_), part, group_end, blocks});
+          tasks.push_back({kv_head, row, std::min(row_end, row + tile_rows_), part, group_end, span});
         }
       }
       part = group_end;
@@ -179,12 +230,12 @@ class Wave {
       for (end = begin + 1; end < b.spans.size() && b.spans[end].group == b.spans[begin].group;) ++end;
       const std::size_t n_shared = shared_partitions(begin, end);
       const AttentionSpan& last = b.spans[end - 1];
-      add_tasks(b.shared, b.spans[begin].first_row, last.first_row + last.n_rows, 0, n_shared, last.blocks.data());
+      add_tasks(b.shared, b.spans[begin].first_row, last.first_row + last.n_rows, 0, n_shared, &last);
       for (std::size_t s = begin; s < end; ++s) {
         const AttentionSpan& span = b.spans[s];
         const std::size_t row_end = span.first_row + span.n_rows;
         const std::size_t n_partitions = b.rows[row_end - 1].position / kPartitionLen + 1;
-        add_tasks(b.own, span.first_row, row_end, n_shared, n_partitions, span.blocks.data());
+        add_tasks(b.own, span.first_row, row_end, n_shared, n_partitions, &span);
         add_tasks(b.fold, span.first_row, row_end, 0, 1, nullptr);
       }
     }
@@ -214,47 +265,54 @@ class Wave {
     const kernels::AttentionState state_at = state(task.kv_head, task.part_begin / kPartitionGroup, task.row_begin);
     const std::size_t n_queries = (task.row_end - task.row_begin) * heads_per_kv_;
     if (task.part_begin % kPartitionGroup == 0) std::fill_n(state_at.l, n_queries, 0.0f);
-    if (part_end <= part_begin) return;
+    const AttentionSpan& span = *task.span;
+    const SeenRanges ranges(part_begin, part_end, span.hole);
+    if (ranges.size() == 0) return;
 
     const float* q[kMaxTileQueries];
-    std::int32_t n_visible[kPartitionGroup * kMaxTileQueries], first_visible[kPartitionGroup * kMaxTileQueries];
+    std::int32_t n_visible[SeenRanges::kMost * kMaxTileQueries], first_visible[SeenRanges::kMost * kMaxTileQueries];
     std::size_t query = 0;
     for (std::size_t row = task.row_begin; row < task.row_end; ++row) {
       const float* first =
           queries_.q + rows[row].index * queries_.q_stride + task.kv_head * heads_per_kv_ * layout_.head_dim;
       for (std::size_t h = 0; h < heads_per_kv_; ++h, ++query) {
         q[query] = first + h * layout_.head_dim;
-        for (std::size_t part = part_begin; part < part_end; ++part) {
-          const auto inside = [&](std::size_t position) {  // the partition, as an offset from its begin
-            const std::size_t begin = part * kPartitionLen;
-            return static_cast<std::int32_t>(position <= begin ? 0 : std::min(position - begin, kPartitionLen));
+        for (std::size_t i = 0; i < ranges.size(); ++i) {
+          const std::size_t partition = ranges[i].begin / kPartitionLen * kPartitionLen;
+          const auto offset = [&](std::size_t position) {  // in the partition, of the nearest one in the range
+            return static_cast<std::int32_t>(std::clamp(position, ranges[i].begin, ranges[i].end) - partition);
           };
-          n_visible[(part - part_begin) * n_queries + query] = inside(rows[row].position + 1);
-          first_visible[(part - part_begin) * n_queries + query] = inside(first_seen(rows[row].position));
+          n_visible[i * n_queries + query] = offset(rows[row].position + 1);
+          first_visible[i * n_queries + query] = offset(first_seen(rows[row].position));
         }
       }
     }
 
-    constexpr std::size_t kMaxTiles = kGroupLen / 32;
+    const std::size_t tiles_per_partition = kPartitionLen / layout_.block_size;
+    constexpr std::size_t kMaxTiles = SeenRanges::kMost * kPartitionLen / 32;
     const std::byte *k_tiles[kMaxTiles] = {}, *v_tiles[kMaxTiles] = {};
-    const std::size_t first_block = part_begin * kPartitionLen / layout_.block_size;
-    const std::size_t end_block = std::min(part_end * kPartitionLen - 1, most) / layout_.block_size + 1;
-    for (std::size_t i = 0; i < end_block - first_block; ++i) {
-      const auto id = static_cast<std::size_t>(task.blocks[first_block + i]);
-      k_tiles[i] = pool_.data + id * layout_.block_bytes() + layer_offset_ + task.kv_head * layout_.tile_bytes();
-      v_tiles[i] = k_tiles[i] + layout_.n_kv_heads * layout_.tile_bytes();
+    for (std::size_t i = 0; i < ranges.size() && ranges[i].begin <= most; ++i) {
+      const std::size_t first = ranges[i].begin / layout_.block_size, tile = first % tiles_per_partition;
+      const std::size_t n = std::min(ranges[i].end - 1, most) / layout_.block_size + 1 - first;
+      const std::int32_t* ids = span.blocks.data() + n_entries(span, first, layout_.block_size);
+      for (std::size_t b = 0; b < n; ++b) {
+        const std::byte* k = pool_.data + static_cast<std::size_t>(ids[b]) * layout_.block_bytes() + layer_offset_ +
+                             task.kv_head * layout_.tile_bytes();
+        k_tiles[i * tiles_per_partition + tile + b] = k;
+        v_tiles[i * tiles_per_partition + tile + b] = k + layout_.n_kv_heads * layout_.tile_bytes();
+      }
     }
     kernel_({.q = q,
              .n_rows = n_queries,
              .head_dim = layout_.head_dim,
              .block_size = layout_.block_size,
              .scale = queries_.scale,
-             .n_partitions = part_end - part_begin,
+             .n_partitions = ranges.size(),
              .k_tiles = k_tiles,
              .v_tiles = v_tiles,
              .n_visible = n_visible,
              .state = state_at,
-             .first_visible = queries_.window == 0 ? nullptr : first_visible});
+             .first_visible = queries_.window == 0 && span.hole.empty() ? nullptr : first_visible});
   }
 
   // Folds the groups of a tile of one span's rows, and divides.
@@ -336,7 +394,9 @@ void write_kv(base::ThreadPool::Lease& lease, const kernels::KernelTable& table,
               .v_stride = v_stride,
               .n_rows = std::min(end, (block + 1) * layout.block_size) - begin,
               .slot = begin % layout.block_size,
-              .tiles = pool.data + static_cast<std::size_t>(span.blocks[block]) * layout.block_bytes() +
+              .tiles = pool.data +
+                       static_cast<std::size_t>(span.blocks[n_entries(span, block, layout.block_size)]) *
+                           layout.block_bytes() +
                        layer * layout.layer_bytes(),
               .n_kv_heads = layout.n_kv_heads,
               .head_dim = layout.head_dim,

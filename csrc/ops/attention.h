@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/thread_pool.h"
+#include "kernels/attention/hole.h"
 #include "kernels/table.h"
 
 namespace kvtape::ops {
@@ -35,15 +36,18 @@ struct KvPool {
   std::size_t n_blocks;
 };
 
-// n_rows consecutive tokens of one sequence. Row i stands at position first_position + i and sees positions 0 to its own.
+// n_rows consecutive tokens of one sequence. Row i stands at position first_position + i and sees positions 0 to its own,
+// without those of the hole, which is before first_position.
 // Spans of one group stand side by side in a batch and have the same blocks in their first shared_len positions; those
 // are read once for the whole group, in whole partitions of 128. A span that shares nothing has shared_len = 0.
 struct AttentionSpan {
   std::size_t first_row, n_rows;  // rows [first_row, first_row + n_rows) of q, k, v and out
   std::int32_t first_position;
-  std::span<const std::int32_t> blocks;  // block id of each block_size positions, from position 0
+  std::span<const std::int32_t>
+      blocks;  // block id of each block_size positions, from position 0; hole.h says which lack
   std::size_t group = 0;
-  std::size_t shared_len = 0;
+  std::size_t shared_len = 0;  // spans with different holes share nothing from the first hole on
+  kernels::Hole hole = {};
 };
 
 struct AttentionQueries {

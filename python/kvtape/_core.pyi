@@ -94,7 +94,8 @@ class AttentionSpan:
 
     Rows first_row to first_row + n_rows stand at positions first_position on. blocks: the block id of each block_size
     positions, from position 0. Spans of one group stand side by side and have the same blocks in their first shared_len
-    positions, which are then read once for all of them.
+    positions, which are then read once for all of them. No row sees positions hole_begin to hole_end, which are before
+    first_position; blocks wholly inside have no id in the table.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class AttentionSpan:
         blocks: NDArray[np.int32],
         group: int = 0,
         shared_len: int = 0,
+        hole_begin: int = 0,
+        hole_end: int = 0,
     ) -> None: ...
 
 def attention(

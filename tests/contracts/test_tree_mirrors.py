@@ -45,6 +45,7 @@ TESTED_BY = {
     "csrc/text/row_clock.h": "tests/session/test_row_text.py",
     "csrc/kernels/linear/token_blocks.h": "tests/kernels/linear/test_matmul.py",
     "csrc/kernels/attention/attend_simd.h": "tests/kernels/attention/test_attend.py",
+    "csrc/kernels/attention/hole.h": "tests/ops/test_attention.py",
     "csrc/kernels/attention/kv_tile.h": "tests/kernels/attention/test_write_kv.py",
     "csrc/kernels/attention/lanes_avx2.h": "tests/kernels/attention/test_attend.py",
     "csrc/kernels/attention/lanes_avx512.h": "tests/kernels/attention/test_attend.py",

@@ -12,13 +12,14 @@ N_HEADS, N_KV_HEADS, HEAD_DIM = 6, 2, 16
 
 
 class Batch:
-    """Sequences of given lengths whose last n_rows tokens are attended."""
+    """Sequences of given lengths whose last n_rows tokens are attended; each may have a hole before these."""
 
-    def __init__(self, seed, lengths, n_rows, shared_len=0, n_heads=N_HEADS):
+    def __init__(self, seed, lengths, n_rows, shared_len=0, n_heads=N_HEADS, holes=None):
         rng = np.random.default_rng(seed)
         shape = (max(lengths), N_KV_HEADS, HEAD_DIM)
         shared = rng.standard_normal((2, *shape)).astype(np.float16)
         self.lengths, self.n_rows, self.shared_len = lengths, n_rows, shared_len
+        self.holes = holes or [(0, 0)] * len(lengths)
         self.kv = []
         for _ in lengths:
             own = rng.standard_normal((2, *shape)).astype(np.float16)
@@ -41,6 +42,9 @@ class Batch:
             if groups.count(groups[i]) > 1:
                 table[:n_shared] = tables.setdefault(groups[i], table[:n_shared])
             reference.page(pool, 0, *self.kv[i][:, :length], table, block_size)
+            hole_begin, hole_end = self.holes[i]
+            first_absent = -(-hole_begin // block_size)
+            table = np.delete(table, slice(first_absent, max(first_absent, hole_end // block_size)))
             row = 0
             for n in pieces:
                 first = i * self.n_rows + row
@@ -54,6 +58,8 @@ class Batch:
                         blocks=table,
                         group=groups[i],
                         shared_len=shared_len,
+                        hole_begin=hole_begin,
+                        hole_end=hole_end,
                     )
                 )
                 row += n
@@ -107,6 +113,34 @@ def test_a_window_over_what_is_shared(isa, window):
     assert batch.run(groups=[0, 0, 5, 5], isa=isa, n_threads=2, block_size=128, window=window) == alone
 
 
+HOLES = [(5, 6), (40, 70), (128, 1024), (100, 1100), (0, 1060), (1000, 1030)]
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_hole_and_everything_around_it(isa, hole):
+    batch = Batch(10, [1300, 1151], 30, holes=[hole, hole])
+    whole = batch.run(isa=isa)
+    assert whole == batch.run(isa="ref", block_size=128, seed=1)
+    assert whole == batch.run(isa=isa, block_size=64, n_threads=2, pieces=[1, 22, 7])
+
+
+@pytest.mark.parametrize("shared_len", [128, 1000, 1152, 1200])
+@pytest.mark.parametrize("hole", HOLES)
+def test_forks_share_a_hole(isa, hole, shared_len):
+    lengths = [1290, 1350, 2300]
+    batch = Batch(11, lengths, 3, shared_len, holes=[hole] * 3)
+    assert batch.run(groups=[7, 7, 7], isa=isa) == batch.run(isa=isa)
+    assert batch.run(groups=[7, 7, 7], isa=isa, window=200) == batch.run(isa=isa, window=200)
+
+
+def test_spans_with_different_holes_share_what_is_before_them(isa):
+    batch = Batch(12, [1290, 1350, 2300], 3, 300, holes=[(0, 0), (300, 600), (300, 1500)])
+    assert batch.run(groups=[7, 7, 7], isa=isa) == batch.run(isa=isa)
+    batch.holes[2] = (250, 1500)
+    with pytest.raises(InvalidRequest, match="group 7 share 300 positions but not their holes"):
+        batch.run(groups=[7, 7, 7], isa=isa)
+
+
 @pytest.mark.parametrize("window", [1, 33, 1024, 1025])
 def test_windows_deep_in_a_context_match_float64(window):
     length, n_rows = 2300, 5
@@ -155,6 +189,10 @@ def test_rows_without_a_span_are_left_alone(isa):
         ({"blocks": np.array([-1], np.int32)}, "block id -1"),
         ({"n_rows": 3}, "3 rows from row 0 on, wanted at most 2"),
         ({"shared_len": 64}, "covers 32 positions, wanted 64"),
+        ({"hole_end": 1}, "a hole of positions 0 to 1, wanted it before first_position, which is 0"),
+        ({"hole_begin": -1}, "a hole of positions -1 to 0"),
+        ({"first_position": 9, "hole_begin": 5, "hole_end": 4}, "a hole of positions 5 to 4"),
+        ({"first_position": 96, "hole_begin": 5, "hole_end": 96}, "covers 96 positions, wanted 97"),
     ],
 )
 def test_a_span_that_does_not_fit(change, message):

@@ -3,9 +3,9 @@
 import numpy as np
 
 
-def attention(q, k, v, positions, scale, window=0):
+def attention(q, k, v, positions, scale, window=0, hole=(0, 0)):
     """q: [n_rows, n_heads, head_dim]; k, v: [n_positions, n_kv_heads, head_dim]; row i sees 0 to positions[i],
-    the last `window` of them where there is a window.
+    the last `window` of them where there is a window, and of these none from hole[0] up to hole[1].
 
     Sums are plain chains, ascending: BLAS would split them and be a better yardstick than plain code is.
     """
@@ -13,8 +13,9 @@ def attention(q, k, v, positions, scale, window=0):
     out = np.zeros_like(q)
     for row, position in enumerate(positions):
         first = max(0, position + 1 - window) if window else 0
+        seen = [j for j in range(first, position + 1) if not hole[0] <= j < hole[1]]
         for head in range(q.shape[1]):
-            keys, values = (x[first : position + 1, head // heads_per_kv] for x in (k, v))
+            keys, values = (x[seen, head // heads_per_kv] for x in (k, v))
             scores = np.cumsum(keys * q[row, head], axis=1)[:, -1] * q.dtype.type(scale)
             weights = np.exp(scores - scores.max())
             out[row, head] = np.cumsum(weights[:, None] * values, axis=0)[-1] / np.cumsum(weights)[-1]

@@ -2,7 +2,8 @@
 // Attention of some query rows over partitions of one KV head, folded into a running state.
 //
 // A partition is kPartitionLen absolute positions; a row sees those from first_visible up to, and without, n_visible
-// (the partition is skipped for a row that sees none). Inside a partition, j being a position that the row sees:
+// (the partition is skipped for a row that sees none). One that a hole cuts is as many partitions as it has seen parts, at
+// most two: the positions before the hole, then those behind it. Inside a partition, j being a position that the row sees:
 //   s[j] = scale * Σ_d q[d] * k[j][d]     one ascending chain over d, acc = fma(q[d], k[j][d], acc) from +0, then * scale
 //   m = max_j s[j], and +0 added to it    (so never -0; s > m from -inf)
 //   p[j] = exp_f32(s[j] - m)
@@ -30,12 +31,13 @@ struct AttendArgs {
   std::size_t n_rows, head_dim, block_size;
   float scale;
   std::size_t n_partitions;
-  // [n_partitions * kPartitionLen / block_size]; may be null before the first and behind the last that any row sees
+  // [n_partitions * kPartitionLen / block_size]; of each partition those may be null that lie before the first or behind
+  // the last that any row sees
   const std::byte* const* k_tiles;
   const std::byte* const* v_tiles;  // the same
   const std::int32_t* n_visible;    // [n_partitions, n_rows], each 0 .. kPartitionLen
   AttentionState state;             // in and out
-  // [n_partitions, n_rows], each 0 .. n_visible: where a sliding window begins; null where no row is cut
+  // [n_partitions, n_rows], each 0 .. n_visible: where a window begins, or a hole ends; null where no row is cut
   const std::int32_t* first_visible = nullptr;
 };
 

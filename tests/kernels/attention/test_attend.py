@@ -24,20 +24,29 @@ class Context:
         reference.page(self.pool, 0, self.k, self.v, self.table, self.block_size)
         self.k, self.v = (reference.stored(x, self.kv_type) for x in (self.k, self.v))
 
-    def attend(self, q, first_position, *, scale=0.125, window=0, isa=None):
-        span = AttentionSpan(first_row=0, n_rows=len(q), first_position=first_position, blocks=self.table)
+    def attend(self, q, first_position, *, scale=0.125, window=0, hole=(0, 0), isa=None):
+        absent = slice(-(-hole[0] // self.block_size), max(-(-hole[0] // self.block_size), hole[1] // self.block_size))
+        span = AttentionSpan(
+            first_row=0,
+            n_rows=len(q),
+            first_position=first_position,
+            blocks=np.delete(self.table, absent),
+            hole_begin=hole[0],
+            hole_end=hole[1],
+        )
         return attention(q, self.pool, [span], scale=scale, window=window, isa=isa)
 
     def reference(self, dtype, q, v, *args):
         return reference.attention(q.astype(dtype), self.k.astype(dtype), v.astype(dtype), *args)
 
-    def check(self, q, first_position, *, scale=0.125, window=0, isa=None):
-        got = self.attend(q, first_position, scale=scale, window=window, isa=isa)
-        args = (range(first_position, first_position + len(q)), scale, window)
+    def check(self, q, first_position, *, scale=0.125, window=0, hole=(0, 0), isa=None):
+        options = {"scale": scale, "window": window, "hole": hole}
+        got = self.attend(q, first_position, **options, isa=isa)
+        args = (range(first_position, first_position + len(q)), scale, window, hole)
         exact, naive = (self.reference(t, q, self.v, *args) for t in (np.float64, np.float32))
         summed = self.reference(np.float64, q, np.abs(self.v), *args).max()
         assert_as_good_as_naive(got, naive, exact, scale=summed)
-        assert got.tobytes() == self.attend(q, first_position, scale=scale, window=window, isa="ref").tobytes()
+        assert got.tobytes() == self.attend(q, first_position, **options, isa="ref").tobytes()
 
 
 @pytest.mark.parametrize("n_positions", SEAMS)
@@ -100,6 +109,42 @@ def test_what_a_window_has_left_is_not_seen(isa, kv_type, garbage, rng):
 def test_a_window_as_long_as_the_context_changes_nothing(isa, kv_type, rng):
     context, q = Context(rng, 300, kv_type=kv_type), rng.standard_normal((300, 3, 64), dtype=np.float32)
     assert context.attend(q, 0, window=300, isa=isa).tobytes() == context.attend(q, 0, isa=isa).tobytes()
+
+
+HOLES = [(0, 1), (0, 40), (0, 256), (1, 2), (31, 33), (32, 64), (40, 70), (33, 255), (90, 128), (100, 290), (128, 256)]
+
+
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("n_heads", [1, 3, 7])
+def test_a_hole_cuts_anywhere(isa, kv_type, hole, n_heads, rng):
+    context = Context(rng, 300, kv_type=kv_type)
+    context.check(rng.standard_normal((9, n_heads, 64), dtype=np.float32), 291, hole=hole, isa=isa)
+
+
+@pytest.mark.parametrize("block_size", [32, 64, 128])
+@pytest.mark.parametrize("window", [1, 60, 100, 200])
+def test_a_hole_under_a_window(isa, kv_type, block_size, window, rng):
+    context = Context(rng, 300, kv_type=kv_type, block_size=block_size)
+    context.check(rng.standard_normal((99, 3, 64), dtype=np.float32), 201, window=window, hole=(50, 199), isa=isa)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, 65504.0])
+def test_what_is_in_a_hole_is_not_seen(isa, kv_type, garbage, rng):
+    context, q = Context(rng, 300, kv_type=kv_type), rng.standard_normal((7, 3, 64), dtype=np.float32)
+    clean = context.attend(q, 290, hole=(45, 170), isa=isa)
+    context.k[45:170] = context.v[45:170] = garbage
+    context.store()
+    assert context.attend(q, 290, hole=(45, 170), isa=isa).tobytes() == clean.tobytes()
+
+
+def test_a_hole_of_whole_partitions_only_skips_them(isa, kv_type, rng):
+    context, q = Context(rng, 400, kv_type=kv_type), rng.standard_normal((5, 3, 64), dtype=np.float32)
+    before, behind = range(128), range(256, 400)
+    dense = Context(rng, 272, kv_type=kv_type)
+    dense.k, dense.v = (x[[*before, *behind]] for x in (context.k, context.v))
+    dense.pool[:] = 0
+    dense.store()
+    assert context.attend(q, 395, hole=(128, 256), isa=isa).tobytes() == dense.attend(q, 267, isa=isa).tobytes()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 8.0, -1.0])

@@ -16,7 +16,7 @@ using namespace kvtape;
 using ops::AttentionScratch;
 using ops::AttentionSpan;
 
-// Three sequences over one pool, two of them sharing 1,100 positions; 9 rows each.
+// Three sequences over one pool, two of them sharing 1,100 positions, the third with a hole; 9 rows each.
 struct Batch {
   static constexpr ops::KvLayout kLayout{.n_layers = 2, .n_kv_heads = 2, .head_dim = 16, .block_size = 32};
   static constexpr std::size_t kBlocks = 70, kRows = 9, kHeads = 4, kStride = kHeads * kLayout.head_dim;
@@ -34,8 +34,9 @@ struct Batch {
     second = first;
     second[35] = 40;
     for (std::int32_t i = 0; i < 3; ++i) third.push_back(50 - i);
-    spans = {
-        {0, kRows, 1140, first, 1, 1100}, {kRows, kRows, 1143, second, 1, 1100}, {2 * kRows, kRows, 80, third, 2, 0}};
+    spans = {{0, kRows, 1140, first, 1, 1100},
+             {kRows, kRows, 1143, second, 1, 1100},
+             {2 * kRows, kRows, 112, third, 2, 0, {20, 70}}};
   }
 
   void run(base::ThreadPool::Lease& lease, AttentionScratch& scratch, std::vector<float>& out) {

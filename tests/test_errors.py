@@ -6,7 +6,7 @@ import re
 import pytest
 
 from kvtape import errors
-from kvtape.errors import ContextOverflow, InvalidRequest, KvtapeError, NotFound, Overloaded
+from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest, KvtapeError, NotFound, Overloaded
 
 TREE = {
     "KvtapeError": (Exception,),
@@ -17,6 +17,7 @@ TREE = {
     "Overloaded": (KvtapeError,),
     "ModelError": (KvtapeError,),
     "EngineFailed": (KvtapeError,),
+    "SequenceLost": (EngineFailed,),
 }
 
 

@@ -16,6 +16,7 @@ enum class ErrorCode {
   busy,              // the object is in use by somebody else
   overloaded,        // a bounded queue is full; retry later
   io,                // the operating system refused
+  lost,              // a sequence with a hole whose KV was taken; nothing can compute it again
   closed,            // the engine is shut down, or this process was forked from the one that made it
 };
 

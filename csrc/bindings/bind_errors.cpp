@@ -18,6 +18,7 @@ const char* python_class(ErrorCode code) noexcept {
     case ErrorCode::context_overflow: return "ContextOverflow";
     case ErrorCode::busy: return "Conflict";
     case ErrorCode::overloaded: return "Overloaded";
+    case ErrorCode::lost: return "SequenceLost";
     case ErrorCode::closed: return "EngineFailed";
     case ErrorCode::io: break;
   }

@@ -105,6 +105,12 @@ void PrefixIndex::drop_covered_by(Node node) {
 
 void PrefixIndex::freeze(Node node) noexcept { at(node).frozen = true; }
 
+bool PrefixIndex::try_drop(Node node) {
+  if (at(node).first_child != kRoot || pool_.ref_count(at(node).block) > 2) return false;
+  drop(node);
+  return true;
+}
+
 bool PrefixIndex::try_evict() {
   Node oldest = kRoot;
   for (Node node = 1; node < static_cast<Node>(nodes_.size()); ++node) {

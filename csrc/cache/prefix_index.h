@@ -47,6 +47,9 @@ class PrefixIndex {
   // Frozen nodes are evicted after all others.
   void freeze(Node node) noexcept;
 
+  // Drops a leaf whose block nobody holds but the index and the caller. False where it is another.
+  [[nodiscard]] bool try_drop(Node node);
+
   // Drops the least recently used leaf whose block nobody else holds. False where there is none.
   [[nodiscard]] bool try_evict();
 

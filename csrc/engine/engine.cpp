@@ -17,6 +17,15 @@ using base::ErrorCode;
 
 std::string name(SequenceId id) { return "sequence " + std::to_string(id); }
 
+std::string lost_message(SequenceId id) {
+  return "engine: " + name(id) +
+         " has lost its KV, and it has a hole: append the tokens that it has left to a new sequence";
+}
+
+void require_kv(const Sequence& sequence) {
+  if (sequence.lost()) throw Error(ErrorCode::lost, lost_message(sequence.id));
+}
+
 }  // namespace
 
 Engine::Engine(std::unique_ptr<model::Runner> runner, Vocabulary vocabulary, const kernels::KernelTable& kernel)
@@ -84,6 +93,7 @@ SequenceId Engine::open() {
 SequenceId Engine::fork(SequenceId id) {
   const auto lock = enter();
   const Sequence& parent = find(id);
+  require_kv(parent);
   auto child = std::make_shared<Sequence>();
   child->family = parent.family;
   const SequenceId child_id = add(child);  // refuses before blocks are shared
@@ -96,6 +106,7 @@ void Engine::append(SequenceId id, std::span<const std::int32_t> tokens, WorkCla
   {
     const auto lock = enter();
     Sequence& sequence = find_idle(id, "append");
+    require_kv(sequence);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] < 0 || tokens[i] >= runner_->vocab_size()) {
         throw Error(ErrorCode::invalid_argument, "engine: token id " + std::to_string(tokens[i]) + " at index " +
@@ -124,6 +135,7 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
   {
     const auto lock = enter();
     Sequence& sequence = find_idle(id, "generate again");
+    require_kv(sequence);
     if (sequence.tokens.empty()) {
       throw Error(ErrorCode::invalid_argument,
                   "engine: " + name(id) + " has no tokens; append some before it generates");
@@ -136,8 +148,8 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
     const std::int32_t n_free = runner_->n_ctx() - sequence.n_tokens();
     params.max_tokens = std::min(params.max_tokens.value_or(n_free), n_free);
     generation_id = next_id_++;
-    sequence.generation =
-        std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, sequence.n_tokens());
+    const std::int32_t n_seen = sequence.n_tokens() - (sequence.hole.end - sequence.hole.begin);
+    sequence.generation = std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, n_seen);
     sequence.lacks_mask = sequence.generation->lacks_mask();
     sequence.arrival = ++clock_;
     generating_.emplace(generation_id, by_id_.at(id));
@@ -189,9 +201,39 @@ void Engine::truncate(SequenceId id, std::int32_t n_tokens) {
                                                    " tokens, truncate wants 0 to that, found " +
                                                    std::to_string(n_tokens));
     }
+    if (sequence.hole.begin < n_tokens && n_tokens <= sequence.hole.end) {
+      throw Error(ErrorCode::invalid_argument,
+                  "engine: " + name(id) + " has a hole from " + std::to_string(sequence.hole.begin) + " to " +
+                      std::to_string(sequence.hole.end) + ", truncate cannot end inside: " + std::to_string(n_tokens));
+    }
+    if (n_tokens > sequence.hole.end) require_kv(sequence);
     cache_.truncate(sequence, n_tokens);
     ++sequence.epoch;
     changed_ = true;  // it may be resident now
+  }
+  work_added_.notify_one();
+}
+
+void Engine::evict(SequenceId id, std::int32_t begin, std::int32_t end) {
+  {
+    const auto lock = enter();
+    Sequence& sequence = find_idle(id, "evict");
+    require_kv(sequence);
+    const kernels::Hole hole = sequence.hole;
+    const bool grows = hole.empty() ? begin >= 0 : begin == hole.begin && end >= hole.end;
+    if (!grows || end <= begin || end >= sequence.n_tokens()) {
+      throw Error(ErrorCode::invalid_argument,
+                  "engine: " + name(id) + " has " + std::to_string(sequence.n_tokens()) + " tokens and a hole from " +
+                      std::to_string(hole.begin) + " to " + std::to_string(hole.end) +
+                      ", evict wants it to grow to the right and the last token to stay, found " +
+                      std::to_string(begin) + " to " + std::to_string(end));
+    }
+    if (sequence.n_cached + 1 < sequence.n_tokens()) {
+      throw Error(ErrorCode::busy, "engine: " + name(id) + " has tokens without KV; evict when it is resident");
+    }
+    cache_.evict(sequence, {begin, end});
+    ++sequence.epoch;
+    changed_ = true;  // somebody may have been waiting for blocks
   }
   work_added_.notify_one();
 }
@@ -225,6 +267,7 @@ bool Engine::request_resident(SequenceId id) {
   {
     const auto lock = enter();
     Sequence& sequence = find(id);
+    require_kv(sequence);
     if (sequence.dropped) sequence.arrival = ++clock_;
     sequence.dropped = false;
     resident = sequence.n_cached + 1 >= sequence.n_tokens();
@@ -245,6 +288,16 @@ std::int32_t Engine::n_cached(SequenceId id) {
   return find(id).n_cached;
 }
 
+kernels::Hole Engine::hole(SequenceId id) {
+  const auto lock = enter();
+  return find(id).hole;
+}
+
+bool Engine::is_lost(SequenceId id) {
+  const auto lock = enter();
+  return find(id).lost();
+}
+
 std::vector<std::int32_t> Engine::tokens(SequenceId id) {
   const auto lock = enter();
   return find(id).tokens;
@@ -261,8 +314,9 @@ bool Engine::step(Events& events) {
       changed_ = false;
       scheduler_.make_plan(sequences_, plan_, stats_);
       announce_resident(events);  // the prefix index may have had all that was missing
+      announce_lost(events);
       if (!plan_.rows.empty()) break;
-      if (!events.resident.empty()) return true;
+      if (!events.resident.empty() || !events.tokens.empty()) return true;
       work_added_.wait(lock, [&] { return stopping_ || changed_; });
     }
     ++stats_.steps;
@@ -310,6 +364,20 @@ void Engine::announce_resident(Events& events) {
   }
 }
 
+// Planning took the KV of sequences that cannot be computed again. What they generate ends, and whoever waits for one is
+// told to look at it.
+void Engine::announce_lost(Events& events) {
+  for (const auto& sequence : sequences_) {
+    if (!sequence->lost()) continue;
+    if (sequence->resident_wanted) events.resident.push_back(sequence->id);
+    sequence->resident_wanted = false;
+    if (!sequence->generation) continue;
+    events.tokens.push_back(sequence->generation->fail(FinishReason::lost, lost_message(sequence->id)));
+    end_generation(*sequence);
+  }
+  n_lost_ = events.tokens.size();
+}
+
 // A row draws its next token, and while that is the drafted one, whose logits are there already, the one after it.
 void Engine::draw_tokens(std::span<const std::span<const float>> logits, Events& events) {
   for (PlannedRow& row : plan_.rows) {
@@ -333,7 +401,7 @@ void Engine::draw_tokens(std::span<const std::span<const float>> logits, Events&
 
 void Engine::commit_tokens(Events& events) {
   std::lock_guard lock(mutex_);
-  std::size_t n_kept = 0;
+  std::size_t n_kept = n_lost_;
   for (PlannedRow& row : plan_.rows) {
     if (row.generation) keep_drawn(row, events, n_kept);
     if (!row.drafted.empty()) cache_.trim(*row.sequence);

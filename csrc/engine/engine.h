@@ -13,6 +13,7 @@
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/types.h"
+#include "kernels/attention/hole.h"
 #include "kernels/table.h"
 #include "model/runner.h"
 
@@ -24,7 +25,8 @@ class Engine {
  public:
   Engine(std::unique_ptr<model::Runner> runner, Vocabulary vocabulary, const kernels::KernelTable& kernel);
 
-  // The verbs. Each throws not_found for an id that is not open, closed after stop() or in a forked process.
+  // The verbs. Each throws not_found for an id that is not open, closed after stop() or in a forked process; and lost,
+  // where it needs the KV of a sequence that is: all but cancel, truncate to before the hole, close and freeze.
   SequenceId open();               // overloaded past kMaxSequences
   SequenceId fork(SequenceId id);  // overloaded, too
   void append(SequenceId id, std::span<const std::int32_t> tokens, WorkClass work);
@@ -35,14 +37,19 @@ class Engine {
                 std::span<const std::uint64_t> words);  // of its next token: bit id % 64 of word id / 64
   // invalid_argument where it is not guided or for another length; no error where it has ended
   void cancel(GenerationId id);                         // no error where it has ended
-  void truncate(SequenceId id, std::int32_t n_tokens);  // invalid_argument; busy
-  void close(SequenceId id);                            // cancels what it generates
-  void freeze(SequenceId id, std::int32_t n_tokens);    // its first tokens are evicted last
+  void truncate(SequenceId id, std::int32_t n_tokens);  // invalid_argument, also inside the hole; busy
+  void evict(SequenceId id, std::int32_t begin, std::int32_t end);
+  // Positions [begin, end) leave: what is computed from now on, the last token included, does not see them. A hole only
+  // grows to the right. invalid_argument; busy while it generates or tokens before the last lack KV
+  void close(SequenceId id);                          // cancels what it generates
+  void freeze(SequenceId id, std::int32_t n_tokens);  // its first tokens are evicted last
 
-  // True where all tokens (but perhaps the last) have KV; else they will, and Events::resident will name it.
+  // True where all tokens (but perhaps the last) have KV; else they will, and Events::resident will name it. Throws lost.
   [[nodiscard]] bool request_resident(SequenceId id);
   [[nodiscard]] std::int32_t n_tokens(SequenceId id);
-  [[nodiscard]] std::int32_t n_cached(SequenceId id);
+  [[nodiscard]] std::int32_t n_cached(SequenceId id);  // those in the hole count
+  [[nodiscard]] kernels::Hole hole(SequenceId id);
+  [[nodiscard]] bool is_lost(SequenceId id);
   [[nodiscard]] std::vector<std::int32_t> tokens(SequenceId id);
 
   // Waits for work, does one step and fills `events`. False after stop(). An exception means that the engine is broken.
@@ -61,6 +68,7 @@ class Engine {
   SequenceId add(std::shared_ptr<Sequence> sequence);
   void end_generation(Sequence& sequence);
   void announce_resident(Events& events);
+  void announce_lost(Events& events);
   void commit(Sequence& sequence, std::int32_t n);
   void commit_kv(Events& events);
   void draw_tokens(std::span<const std::span<const float>> logits, Events& events);
@@ -84,6 +92,7 @@ class Engine {
   Stats stats_;
 
   Plan plan_;
+  std::size_t n_lost_ = 0;  // events of this step that end generations of lost sequences; they come first
   ops::SamplingScratch scratch_;
 };
 

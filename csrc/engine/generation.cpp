@@ -98,6 +98,18 @@ std::span<const std::int32_t> Generation::draft(std::span<const std::int32_t> to
   return drafter_->draft(tokens, n);
 }
 
+TokenEvent Generation::fail(FinishReason finish, std::string error) {
+  return {.generation = id_,
+          .token = 0,
+          .text = assembler_.finish().text,
+          .logprob = {},
+          .logit_gap = {},
+          .top = {},
+          .finish = finish,
+          .error = std::move(error),
+          .usage = usage_};
+}
+
 TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const float> logits,
                             std::span<const std::int32_t> history, std::int32_t n_computed,
                             ops::SamplingScratch& scratch) {
@@ -117,11 +129,7 @@ TokenEvent Generation::draw(const kernels::KernelTable& kernel, std::span<const 
   }
   const auto drawn = ops::sample(kernel, logits, forced.empty() ? params_.sampling : forced_, context, scratch);
   if (!drawn) {
-    event.text = assembler_.finish().text;
-    event.finish = FinishReason::error;
-    event.error = "no token can be drawn: every logit is -inf or NaN, or its token is not allowed";
-    event.usage = usage_;
-    return event;
+    return fail(FinishReason::error, "no token can be drawn: every logit is -inf or NaN, or its token is not allowed");
   }
   ++usage_.completion_tokens;
   event.token = drawn->token;

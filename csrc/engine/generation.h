@@ -70,6 +70,9 @@ class Generation {
   TokenEvent draw(const kernels::KernelTable& kernel, std::span<const float> logits,
                   std::span<const std::int32_t> history, std::int32_t n_computed, ops::SamplingScratch& scratch);
 
+  // The event that ends it before its time.
+  TokenEvent fail(FinishReason finish, std::string error);
+
   bool cancelled = false;
 
  private:

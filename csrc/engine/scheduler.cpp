@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 namespace kvtape::engine {
@@ -15,6 +16,12 @@ bool loses_before(const Sequence& a, const Sequence& b) {
   if (is_idle(a) != is_idle(b)) return is_idle(a);
   if (is_idle(a)) return a.last_used < b.last_used;
   return std::tuple(a.work_class(), a.arrival) > std::tuple(b.work_class(), b.arrival);
+}
+
+// Among those who may lose theirs, whoever has a hole comes last: nothing brings its KV back.
+bool is_better_victim(const Sequence& a, const Sequence& b) {
+  if (a.hole.empty() != b.hole.empty()) return a.hole.empty();
+  return loses_before(a, b);
 }
 
 }  // namespace
@@ -74,7 +81,7 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
 
   Budget budget(ready_);
   for (const auto& sequence : ready_) {
-    if (is_idle(*sequence)) continue;  // preempted by somebody before it, and idle now
+    if (sequence->n_wanted() <= 0) continue;  // preempted by somebody before it, and idle or lost now
     cache_.adopt(*sequence);
     // Where the last token has KV already, it runs once more for its logits and writes the same bits.
     if (sequence->generation) sequence->n_cached = std::min(sequence->n_cached, sequence->n_tokens() - 1);
@@ -144,15 +151,12 @@ bool Scheduler::try_prepare(Sequence& sequence, std::int32_t n, std::span<const 
     Sequence* victim = nullptr;
     for (const auto& other : sequences) {
       if (other->planned || other->blocks.empty() || !loses_before(*other, sequence)) continue;
-      if (victim == nullptr || loses_before(*other, *victim)) victim = other.get();
+      if (victim == nullptr || is_better_victim(*other, *victim)) victim = other.get();
     }
     if (victim == nullptr) return false;
-    if (is_idle(*victim) && !victim->resident_wanted) {  // one that waits to hear that it is resident is built again
-      victim->dropped = true;
-      ++stats.sequences_dropped;
-    } else {
-      ++stats.preemptions;
-    }
+    const bool idle = is_idle(*victim) && !victim->resident_wanted;  // who waits to be resident is built again
+    victim->dropped |= idle;
+    ++(!victim->hole.empty() ? stats.sequences_lost : idle ? stats.sequences_dropped : stats.preemptions);
     cache_.drop(*victim);
   }
   return true;
@@ -186,7 +190,8 @@ void Scheduler::lay_out(Plan& plan) const {
                           .position = sequence.n_cached,
                           .blocks = std::span(plan.block_tables).subspan(begin),
                           .group = static_cast<std::int32_t>(plan.spans.size()),
-                          .shared_len = 0});
+                          .shared_len = 0,
+                          .hole = sequence.hole});
     const auto tokens = sequence.tokens.begin() + sequence.n_cached;
     plan.tokens.insert(plan.tokens.end(), tokens, tokens + row.n_tokens);
     if (!row.samples) continue;
@@ -204,15 +209,24 @@ void Scheduler::lay_out(Plan& plan) const {
   }
   for (std::size_t begin = 0, end = 0; begin < plan.rows.size(); begin = end) {
     auto shared = plan.spans[begin].blocks;
+    const kernels::Hole hole = plan.spans[begin].hole;
+    bool same_hole = true;
+    std::int32_t first_hole = hole.empty() ? std::numeric_limits<std::int32_t>::max() : hole.begin;
     for (end = begin + 1;
          end < plan.rows.size() && plan.rows[end].sequence->family == plan.rows[begin].sequence->family; ++end) {
       const auto [same, _] = std::ranges::mismatch(shared, plan.spans[end].blocks);
       shared = {shared.begin(), same};
+      const kernels::Hole other = plan.spans[end].hole;
+      same_hole &= other == hole;
+      if (!other.empty()) first_hole = std::min(first_hole, other.begin);
     }
     if (end - begin < 2) continue;
+    const auto n_shared = static_cast<std::int32_t>(shared.size());
+    const std::int32_t block_size = cache_.block_size();
     for (std::size_t i = begin; i < end; ++i) {
       plan.spans[i].group = static_cast<std::int32_t>(begin);
-      plan.spans[i].shared_len = static_cast<std::int32_t>(shared.size()) * cache_.block_size();
+      plan.spans[i].shared_len =
+          same_hole ? hole.n_blocks(n_shared, block_size) * block_size : std::min(n_shared * block_size, first_hole);
     }
   }
 }

@@ -31,7 +31,7 @@ std::optional<std::int32_t> SequenceCache::try_take() {
 }
 
 void SequenceCache::adopt(Sequence& sequence) {
-  // Only at a block's edge, and only where everything before it stands in the index.
+  // Only at a block's edge, and only where everything before it stands in the index; so never behind a hole.
   while (sequence.n_cached == static_cast<std::int32_t>(sequence.nodes.size()) * block_size_ &&
          sequence.blocks.size() == sequence.nodes.size() && sequence.n_cached + 1 < sequence.n_tokens()) {
     const auto n_left = static_cast<std::size_t>(sequence.n_tokens() - 1 - sequence.n_cached);
@@ -49,7 +49,7 @@ void SequenceCache::adopt(Sequence& sequence) {
 
 bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<model::BlockPair>& copies) {
   const std::size_t n_before = sequence.blocks.size();
-  while (static_cast<std::int32_t>(sequence.blocks.size()) < n_blocks_for(sequence.n_cached + n)) {
+  while (sequence.blocks.size() < n_entries(sequence, sequence.n_cached + n)) {
     const auto block = try_take();
     if (!block) {
       release_from(sequence, n_before);
@@ -57,7 +57,7 @@ bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<
     }
     sequence.blocks.push_back(*block);
   }
-  const auto first = static_cast<std::size_t>(sequence.n_cached / block_size_);
+  const std::size_t first = entry_of(sequence, sequence.n_cached);
   if (pool_.ref_count(sequence.blocks[first]) == 1) return true;
   const auto own = try_take();
   if (!own) {
@@ -72,15 +72,13 @@ bool SequenceCache::try_prepare(Sequence& sequence, std::int32_t n, std::vector<
 }
 
 bool SequenceCache::try_extend(Sequence& sequence, std::int32_t n) {
-  if (n < static_cast<std::int32_t>(sequence.blocks.size()) * block_size_) return true;
+  if (entry_of(sequence, n) < sequence.blocks.size()) return true;
   const auto block = pool_.try_allocate();
   if (block) sequence.blocks.push_back(*block);
   return block.has_value();
 }
 
-void SequenceCache::trim(Sequence& sequence) {
-  release_from(sequence, static_cast<std::size_t>(n_blocks_for(sequence.n_cached)));
-}
+void SequenceCache::trim(Sequence& sequence) { release_from(sequence, n_entries(sequence, sequence.n_cached)); }
 
 void SequenceCache::commit(Sequence& sequence, std::int32_t n) {
   sequence.n_cached += n;
@@ -88,7 +86,8 @@ void SequenceCache::commit(Sequence& sequence, std::int32_t n) {
     sequence.n_computed += sequence.n_cached - sequence.n_reached;
     sequence.n_reached = sequence.n_cached;
   }
-  while ((static_cast<std::int32_t>(sequence.nodes.size()) + 1) * block_size_ <= sequence.n_cached) {
+  while (sequence.hole.empty() &&
+         (static_cast<std::int32_t>(sequence.nodes.size()) + 1) * block_size_ <= sequence.n_cached) {
     const std::size_t i = sequence.nodes.size();
     const auto entry = index_.insert(last_node(sequence), block_ids(sequence, i), sequence.blocks[i]);
     if (entry.block != sequence.blocks[i]) {  // somebody was first; same ids, so the same bits
@@ -104,7 +103,9 @@ void SequenceCache::commit(Sequence& sequence, std::int32_t n) {
 void SequenceCache::share(const Sequence& parent, Sequence& child) {
   child.family = parent.family;
   child.tokens = parent.tokens;
-  child.blocks.assign(parent.blocks.begin(), parent.blocks.begin() + n_blocks_for(parent.n_cached));
+  child.hole = parent.hole;
+  const auto n_held = static_cast<std::ptrdiff_t>(n_entries(parent, parent.n_cached));
+  child.blocks.assign(parent.blocks.begin(), parent.blocks.begin() + n_held);
   const auto n_full = static_cast<std::size_t>(parent.n_cached / block_size_);
   child.nodes.assign(parent.nodes.begin(),
                      parent.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(n_full, parent.nodes.size())));
@@ -125,9 +126,31 @@ void SequenceCache::truncate(Sequence& sequence, std::int32_t n_tokens) {
   sequence.n_cached = std::min(sequence.n_cached, n_tokens);
   sequence.n_reached = std::min(sequence.n_reached, n_tokens);
   sequence.n_frozen = std::min(sequence.n_frozen, n_tokens);
+  if (n_tokens <= sequence.hole.begin) sequence.hole = {};
+  recompute_last(sequence);
   trim(sequence);
   // A block cut in two is no longer the one in the index.
   sequence.nodes.resize(std::min(sequence.nodes.size(), static_cast<std::size_t>(sequence.n_cached / block_size_)));
+}
+
+void SequenceCache::evict(Sequence& sequence, kernels::Hole hole) {
+  assert(hole.begin < hole.end && hole.end < sequence.n_tokens() && hole.end <= sequence.n_cached);
+  assert(sequence.hole.empty() || (hole.begin == sequence.hole.begin && hole.end >= sequence.hole.end));
+  const std::size_t first = n_entries(sequence, hole.begin), last = entry_of(sequence, hole.end);
+  // The index would keep what is in the hole for the sake of what is behind it.
+  while (sequence.nodes.size() > last && index_.try_drop(sequence.nodes.back())) sequence.nodes.pop_back();
+  for (std::size_t i = first; i < last; ++i) pool_.release(sequence.blocks[i]);
+  if (first < last) {
+    const auto blocks = sequence.blocks.begin();
+    sequence.blocks.erase(blocks + static_cast<std::ptrdiff_t>(first), blocks + static_cast<std::ptrdiff_t>(last));
+  }
+  sequence.hole = hole;
+  sequence.nodes.resize(std::min(sequence.nodes.size(), static_cast<std::size_t>(hole.begin / block_size_)));
+  recompute_last(sequence);
+}
+
+void SequenceCache::recompute_last(Sequence& sequence) {
+  if (!sequence.hole.empty()) sequence.n_cached = std::min(sequence.n_cached, sequence.n_tokens() - 1);
 }
 
 void SequenceCache::drop(Sequence& sequence) {
@@ -138,7 +161,7 @@ void SequenceCache::drop(Sequence& sequence) {
 void SequenceCache::close(Sequence& sequence) {
   const auto n_cached = static_cast<std::size_t>(sequence.n_cached), size = static_cast<std::size_t>(block_size_);
   const auto tail = std::span(sequence.tokens).subspan(n_cached - n_cached % size, n_cached % size);
-  if (!tail.empty() && sequence.nodes.size() == n_cached / size) {
+  if (sequence.hole.empty() && !tail.empty() && sequence.nodes.size() == n_cached / size) {
     const auto match = index_.find_longest(last_node(sequence), tail);
     const bool lent = match && match->n_equal == static_cast<std::int32_t>(tail.size());
     if (!lent) (void)index_.insert(last_node(sequence), tail, sequence.blocks[n_cached / size]);
@@ -157,8 +180,16 @@ void SequenceCache::check_integrity(const std::vector<const Sequence*>& sequence
   std::vector<std::int32_t> holders(static_cast<std::size_t>(pool_.n_blocks()));
   for (const Sequence* sequence : sequences) {
     for (const std::int32_t block : sequence->blocks) ++holders[static_cast<std::size_t>(block)];
-    if (static_cast<std::int32_t>(sequence->blocks.size()) < n_blocks_for(sequence->n_cached)) {
+    const auto [begin, end] = sequence->hole;
+    if (sequence->lost() ? !sequence->blocks.empty()
+                         : sequence->blocks.size() < n_entries(*sequence, sequence->n_cached)) {
       throw std::logic_error("sequence " + std::to_string(sequence->id) + " lacks blocks for its cached tokens");
+    }
+    if (begin < 0 || end < begin || (begin < end && end >= sequence->n_tokens())) {
+      throw std::logic_error("sequence " + std::to_string(sequence->id) + " has a hole that is not inside it");
+    }
+    if (begin<end&& static_cast<std::int32_t>(sequence->nodes.size()) * block_size_> begin) {
+      throw std::logic_error("sequence " + std::to_string(sequence->id) + " shares blocks from its hole on");
     }
   }
   index_.check_integrity(holders);

@@ -1,6 +1,10 @@
 #pragma once
 // A sequence: token ids, and the blocks that hold KV for the first n_cached of them. The ids are the truth; the KV is a
 // cache of them that may be dropped at any time between steps.
+//
+// A sequence may have a hole: tokens that were evicted from its middle. Their ids stay, and so do the positions of all
+// others. Tokens behind the hole may have attended to what is gone, so their KV is no function of what is left: it is never
+// shared by ids, and once it is dropped the sequence is lost. The last token is always computed with the hole of the day.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,6 +14,7 @@
 #include "cache/block_pool.h"
 #include "cache/prefix_index.h"
 #include "engine/types.h"
+#include "kernels/attention/hole.h"
 #include "model/runner.h"
 
 namespace kvtape::engine {
@@ -20,8 +25,9 @@ struct Sequence {
   SequenceId id = 0;
   SequenceId family = 0;  // id of the sequence at the root of its forks
   std::vector<std::int32_t> tokens;
-  std::vector<std::int32_t> blocks;             // block table: at least ceil(n_cached / block_size) blocks
-  std::vector<cache::PrefixIndex::Node> nodes;  // of the leading blocks that stand in the prefix index
+  std::vector<std::int32_t> blocks;             // block table: of n_cached tokens at least, without those in the hole
+  std::vector<cache::PrefixIndex::Node> nodes;  // of the leading blocks that stand in the prefix index; before the hole
+  kernels::Hole hole;
   std::int32_t n_cached = 0;
   std::int32_t n_reached = 0;   // most tokens that ever had KV since birth or truncation
   std::int32_t n_computed = 0;  // tokens computed for the first time since the last generation began to sample
@@ -37,9 +43,11 @@ struct Sequence {
   std::shared_ptr<Generation> generation;  // the running one
 
   [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
+  [[nodiscard]] bool lost() const noexcept { return n_cached < hole.end; }
   // Tokens that still have to run: those without KV but for the last; that one too where its logits are wanted, even if
   // its KV is there already. It runs once while its mask is computed; if it was faster, it runs again when the mask is there.
   [[nodiscard]] std::int32_t n_wanted() const noexcept {
+    if (lost()) return 0;
     if (generation) return std::max(lacks_mask ? 0 : 1, n_tokens() - n_cached);
     return dropped ? 0 : n_tokens() - 1 - n_cached;
   }
@@ -70,7 +78,8 @@ class SequenceCache {
   void commit(Sequence& sequence, std::int32_t n);
 
   void share(const Sequence& parent, Sequence& child);       // fork
-  void truncate(Sequence& sequence, std::int32_t n_tokens);  // n_tokens <= sequence.n_tokens()
+  void truncate(Sequence& sequence, std::int32_t n_tokens);  // n_tokens <= sequence.n_tokens(), and not in the hole
+  void evict(Sequence& sequence, kernels::Hole hole);        // a hole that the old one is the begin of
   void drop(Sequence& sequence);                             // all KV
   void close(Sequence& sequence);  // the same, but its last block, partly filled, can be lent from the index
   void freeze(Sequence& sequence, std::int32_t n_tokens);
@@ -82,13 +91,20 @@ class SequenceCache {
   void check_integrity(const std::vector<const Sequence*>& sequences) const;
 
  private:
-  [[nodiscard]] std::int32_t n_blocks_for(std::int32_t n_tokens) const noexcept {
-    return (n_tokens + block_size_ - 1) / block_size_;
+  // Entries of the block table for the first n_tokens.
+  [[nodiscard]] std::size_t n_entries(const Sequence& sequence, std::int32_t n_tokens) const noexcept {
+    const std::int32_t n_blocks = (n_tokens + block_size_ - 1) / block_size_;
+    return static_cast<std::size_t>(sequence.hole.n_entries(n_blocks, block_size_));
+  }
+  // Index in the table of the block that position stands in, which is not in the hole.
+  [[nodiscard]] std::size_t entry_of(const Sequence& sequence, std::int32_t position) const noexcept {
+    return static_cast<std::size_t>(sequence.hole.n_entries(position / block_size_, block_size_));
   }
   [[nodiscard]] std::span<const std::int32_t> block_ids(const Sequence& sequence, std::size_t block) const noexcept;
   [[nodiscard]] cache::PrefixIndex::Node last_node(const Sequence& sequence) const noexcept;
   [[nodiscard]] std::optional<std::int32_t> try_take();
   void release_from(Sequence& sequence, std::size_t n_kept);
+  static void recompute_last(Sequence& sequence);
 
   cache::BlockPool pool_;
   cache::PrefixIndex index_;

@@ -14,7 +14,7 @@ using GenerationId = std::uint64_t;
 // Who goes first, in this order; within a class, who came first.
 enum class WorkClass : std::uint8_t { interactive, ingest, flash, background };
 
-enum class FinishReason : std::uint8_t { none, stop, length, error };
+enum class FinishReason : std::uint8_t { none, stop, length, error, lost };
 
 struct TopLogprob {
   std::int32_t token;
@@ -36,17 +36,18 @@ struct TokenEvent {  // one generated token
   std::vector<TopLogprob> top;
   FinishReason finish = FinishReason::none;
   std::optional<std::string> stop_string = {};  // the one that ended the generation
-  std::string error;                            // where finish is error
+  std::string error;                            // where finish is error or lost
   Usage usage;                                  // of the first token, and where finish is not none
 };
 
 struct Events {  // of one step
   std::vector<TokenEvent> tokens;
-  std::vector<SequenceId> resident;  // whose tokens all have KV now (the last may lack it)
+  std::vector<SequenceId>
+      resident;  // whose tokens all have KV now (the last may lack it), or never will: those are lost
 };
 
 struct Stats {
-  std::uint64_t steps = 0, preemptions = 0, sequences_dropped = 0, dropped_results = 0;
+  std::uint64_t steps = 0, preemptions = 0, sequences_dropped = 0, sequences_lost = 0, dropped_results = 0;
   std::uint64_t late_masks = 0;  // results that could not be used because a mask had not come
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, computed_tokens = 0, generated_tokens = 0;
   std::uint64_t drafted_tokens = 0, accepted_tokens = 0;  // that were computed ahead; and that were drawn then

@@ -10,6 +10,7 @@
     ├── Overloaded            a bounded queue is full; `retry_after` is a hint in seconds
     ├── ModelError            a model file is broken, or is something this version cannot run
     └── EngineFailed          the engine is shut down, failed, or belongs to the process this one was forked from
+        └── SequenceLost      a sequence with a hole lost its KV: append what it has left to a new one
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "ModelError",
     "NotFound",
     "Overloaded",
+    "SequenceLost",
 ]
 
 
@@ -71,3 +73,7 @@ class ModelError(KvtapeError):
 
 class EngineFailed(KvtapeError):
     """The engine is shut down, failed, or belongs to another process."""
+
+
+class SequenceLost(EngineFailed):
+    """A sequence with a hole lost its KV, which nothing can compute again."""

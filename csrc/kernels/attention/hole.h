@@ -19,6 +19,12 @@ struct Hole {
     return block < last ? first : block - (last - first);
   }
 
+  // Blocks that the first n entries of a table reach to.
+  [[nodiscard]] std::int32_t n_blocks(std::int32_t n_entries, std::int32_t block_size) const noexcept {
+    const std::int32_t last = end / block_size, n_absent = last - this->n_entries(last, block_size);
+    return n_entries * block_size <= begin ? n_entries : n_entries + n_absent;
+  }
+
   bool operator==(const Hole&) const = default;
 };
 

@@ -1,9 +1,12 @@
 #pragma once
 // A runner whose "KV" of a position is a hash of all tokens up to it, and whose logits are a function of that hash. A
-// block that is stale, shared wrongly or not copied gives other tokens than the same sequence computed on its own.
+// block that is stale, shared wrongly or not copied gives other tokens than the same sequence computed on its own. Behind a
+// hole it is a hash of the KV before the hole, of every one behind it, and of the token.
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,6 +32,15 @@ inline std::uint64_t chain(std::span<const std::int32_t> tokens) {
   return h;
 }
 
+// What enters the KV of a position besides its token: kv_of(p) is that of position p.
+template <class KvOf>
+std::uint64_t chain_before(std::int32_t position, const kernels::Hole& hole, KvOf&& kv_of) {
+  if (hole.empty()) return position == 0 ? 1 : kv_of(position - 1);
+  std::uint64_t h = hole.begin == 0 ? 1 : kv_of(hole.begin - 1);
+  for (std::int32_t p = hole.end; p < position; ++p) h = chain(h, static_cast<std::int32_t>(kv_of(p)));
+  return h;
+}
+
 // The last token likes to be said again, so that drafts are right more often than not, and wrong often enough.
 inline void fill_logits(std::uint64_t h, std::int32_t last, std::span<float> logits) {
   for (std::size_t id = 0; id < logits.size(); ++id) {
@@ -51,12 +63,13 @@ class ChainRunner final : public model::Runner {
       : n_blocks_(n_blocks), n_ctx_(n_ctx), slots_(static_cast<std::size_t>(n_blocks * kBlock)) {}
 
   std::span<const std::span<const float>> forward(const model::Batch& batch) override {
+    if (while_it_runs) while_it_runs();
     logits_.resize(batch.wants.size() * kVocab);
     wanted_.clear();
     for (const auto& row : batch.rows) {
       for (std::int32_t i = 0; i < row.n_tokens; ++i) {
         const std::int32_t position = row.position + i;
-        const std::uint64_t before = position == 0 ? 1 : slot(row, position - 1);
+        const std::uint64_t before = chain_before(position, row.hole, [&](auto p) { return slot(row, p); });
         const std::int32_t token = batch.tokens[static_cast<std::size_t>(row.first + i)];
         slot(row, position) = chain(before, token);
         const std::size_t want = wanted_.size();
@@ -84,18 +97,25 @@ class ChainRunner final : public model::Runner {
   [[nodiscard]] std::int32_t n_blocks() const noexcept override { return n_blocks_; }
   [[nodiscard]] std::int32_t n_ctx() const noexcept override { return n_ctx_; }
 
-  bool groups_hold = true;  // spans of a group had the same blocks in their shared part, all before their own tokens
+  // Spans of a group had the same blocks in their shared part, all before their own tokens; and nobody saw into a hole.
+  bool spans_hold = true;
+  std::function<void()> while_it_runs;
 
  private:
   std::uint64_t& slot(const model::RowSpan& row, std::int32_t position) {
-    const std::int32_t block = row.blocks[static_cast<std::size_t>(position / kBlock)];
+    spans_hold &= row.hole.empty() || position < row.hole.begin || position >= row.hole.end;
+    const std::int32_t block = row.blocks[static_cast<std::size_t>(row.hole.n_entries(position / kBlock, kBlock))];
     return slots_[static_cast<std::size_t>(block * kBlock + position % kBlock)];
   }
 
   void check_group(const model::RowSpan& row, const model::RowSpan& leader) {
-    groups_hold &= row.shared_len == leader.shared_len && row.shared_len <= row.position;
-    for (std::int32_t i = 0; i < row.shared_len / kBlock; ++i) {
-      groups_hold &= row.blocks[static_cast<std::size_t>(i)] == leader.blocks[static_cast<std::size_t>(i)];
+    spans_hold &= row.shared_len == leader.shared_len && row.shared_len <= row.position;
+    const auto sees_all = [&](const model::RowSpan& span) {
+      return span.hole.empty() || span.shared_len <= span.hole.begin;
+    };
+    spans_hold &= row.hole == leader.hole || (sees_all(row) && sees_all(leader));
+    for (std::int32_t i = 0; i < row.hole.n_entries(row.shared_len / kBlock, kBlock); ++i) {
+      spans_hold &= row.blocks[static_cast<std::size_t>(i)] == leader.blocks[static_cast<std::size_t>(i)];
     }
   }
 

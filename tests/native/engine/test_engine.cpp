@@ -1,5 +1,5 @@
-// Random programs of open, append, fork, truncate, generate, cancel, close and pressure on the pool, against the same
-// sequences computed on their own: every token equal, every block accounted for.
+// Random programs of open, append, fork, truncate, evict, generate, cancel, close and pressure on the pool, against the
+// same sequences computed on their own: every token equal, every block accounted for.
 
 #include <algorithm>
 #include <atomic>
@@ -70,7 +70,7 @@ class Driver {
     guide_.join();
     engine->stop();
     thread_.join();
-    CHECK(runner_->groups_hold);
+    CHECK(runner_->spans_hold);
   }
 
   std::vector<engine::TokenEvent> wait_end(GenerationId id) {
@@ -144,13 +144,44 @@ class Driver {
   std::condition_variable said_;
 };
 
+// A sequence as it should be.
+struct Held {
+  SequenceId id;
+  Tokens tokens;
+  kernels::Hole hole = {};
+  std::vector<std::uint64_t> old_kv = {};  // of the tokens that were computed before the hole grew
+
+  void add_kv(std::vector<std::uint64_t>& kv) const {  // of the tokens behind those
+    for (auto position = static_cast<std::int32_t>(kv.size()); position < std::ssize(tokens); ++position) {
+      const auto kv_of = [&](std::int32_t p) { return kv[static_cast<std::size_t>(p)]; };
+      kv.push_back(test::chain(test::chain_before(position, hole, kv_of), tokens[static_cast<std::size_t>(position)]));
+    }
+  }
+
+  void evict(std::int32_t begin, std::int32_t end) {
+    add_kv(old_kv);
+    old_kv.pop_back();  // the last token is computed anew
+    hole = {begin, end};
+  }
+
+  void truncate(std::size_t n) {
+    tokens.resize(n);
+    if (std::ssize(tokens) <= hole.begin) hole = {};
+    old_kv.resize(hole.empty() ? 0 : std::min(old_kv.size(), n - 1));
+  }
+
+  [[nodiscard]] std::size_t n_seen() const { return tokens.size() - static_cast<std::size_t>(hole.end - hole.begin); }
+};
+
 // What a generation on its own gives: greedy over the chain's logits, of the allowed tokens where there are some.
-Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {},
-                bool guided = false) {
+Tokens expected(Held held, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {}, bool guided = false) {
   Tokens drawn;
+  Tokens& tokens = held.tokens;
+  std::vector<std::uint64_t> kv = held.old_kv;
   std::vector<float> logits(test::kVocab);
   while (drawn.size() < max_tokens && tokens.size() < n_ctx) {
-    test::fill_logits(test::chain(tokens), tokens.back(), logits);
+    held.add_kv(kv);
+    test::fill_logits(kv.back(), tokens.back(), logits);
     for (std::int32_t id = 0; id < test::kVocab && !allowed.empty(); ++id) {
       if (!std::ranges::binary_search(allowed, id)) logits[static_cast<std::size_t>(id)] = -1e9f;
     }
@@ -165,6 +196,11 @@ Tokens expected(Tokens tokens, std::size_t max_tokens, std::size_t n_ctx, const 
   return drawn;
 }
 
+Tokens expected(const Tokens& tokens, std::size_t max_tokens, std::size_t n_ctx, const Tokens& allowed = {},
+                bool guided = false) {
+  return expected(Held{.id = 0, .tokens = tokens}, max_tokens, n_ctx, allowed, guided);
+}
+
 engine::GenerationParams params(std::int32_t max_tokens, WorkClass work, Tokens allowed = {}) {
   engine::GenerationParams p;
   p.sampling.allowed_tokens = std::move(allowed);
@@ -173,19 +209,22 @@ engine::GenerationParams params(std::int32_t max_tokens, WorkClass work, Tokens 
   return p;
 }
 
-struct Held {
-  SequenceId id;
-  Tokens tokens;
-};
-
 class Program {
  public:
   Program(std::uint64_t seed, std::int32_t n_blocks) : random_(seed), n_blocks_(n_blocks), driver_(n_blocks, kCtx) {}
 
   std::uint64_t n_accepted = 0;
+  std::size_t n_evicted = 0, n_lost = 0;
 
   void run(int n_operations) {
-    for (int i = 0; i < n_operations; ++i) operate();
+    for (int i = 0; i < n_operations; ++i) {
+      try {
+        operate();
+      } catch (const base::Error& error) {
+        CHECK(error.code() == base::ErrorCode::lost, "%s", error.what());
+        rebase_lost();
+      }
+    }
     Engine& engine = *driver_.engine;
     for (const auto& held : held_) CHECK(engine.tokens(held.id) == held.tokens);
     engine.check_integrity();
@@ -193,6 +232,7 @@ class Program {
     engine.check_integrity();
     const auto stats = engine.stats();
     CHECK(stats.n_sequences == 0 && stats.n_running == 0);
+    n_lost += stats.sequences_lost;
     CHECK(stats.accepted_tokens <= stats.drafted_tokens);
     n_accepted += stats.accepted_tokens;
     CHECK(stats.n_blocks_free + stats.n_blocks_indexed == n_blocks_, "%d free, %d indexed of %d", stats.n_blocks_free,
@@ -227,9 +267,9 @@ class Program {
 
   void operate() {
     Engine& engine = *driver_.engine;
-    const std::size_t choice = held_.empty() ? 0 : below(11);
+    const std::size_t choice = held_.empty() ? 0 : below(13);
     if (choice <= 1 && held_.size() < 8) {
-      held_.push_back({engine.open(), {}});
+      held_.push_back({.id = engine.open(), .tokens = {}});
     } else if (choice <= 4) {
       Held& held = any();
       const Tokens more = any_tokens();
@@ -238,6 +278,7 @@ class Program {
           engine.append(held.id, more, WorkClass::ingest);
           CHECK(false, "an append beyond the context must be refused");
         } catch (const base::Error& error) {
+          if (error.code() == base::ErrorCode::lost) throw;
           CHECK(error.code() == base::ErrorCode::context_overflow);
         }
         return;
@@ -245,12 +286,19 @@ class Program {
       engine.append(held.id, more, any_work());
       held.tokens.insert(held.tokens.end(), more.begin(), more.end());
     } else if (choice == 5 && held_.size() < 8) {
-      const Held parent = any();
-      held_.push_back({engine.fork(parent.id), parent.tokens});
+      Held child = any();
+      child.id = engine.fork(child.id);
+      held_.push_back(child);
     } else if (choice == 6) {
       Held& held = any();
-      held.tokens.resize(below(held.tokens.size() + 1));
-      engine.truncate(held.id, static_cast<std::int32_t>(held.tokens.size()));
+      const std::size_t n = below(held.tokens.size() + 1);
+      try {
+        engine.truncate(held.id, static_cast<std::int32_t>(n));
+        held.truncate(n);
+      } catch (const base::Error& error) {
+        if (error.code() == base::ErrorCode::lost) throw;
+        CHECK(static_cast<std::int32_t>(n) > held.hole.begin && static_cast<std::int32_t>(n) <= held.hole.end);
+      }
     } else if (choice == 7) {
       const std::size_t i = below(held_.size());
       if (below(2) == 0 && !held_[i].tokens.empty() && held_[i].tokens.size() < kCtx) {
@@ -265,8 +313,44 @@ class Program {
     } else if (choice == 8) {
       Held& held = any();
       CHECK(driver_.wait_resident(held.id));
+    } else if (choice >= 11) {
+      evict(any());
     } else {
       generate_some();
+    }
+  }
+
+  void evict(Held& held) {
+    const auto n = static_cast<std::int32_t>(held.tokens.size());
+    const std::int32_t begin = held.hole.empty() ? static_cast<std::int32_t>(below(9)) : held.hole.begin;
+    const std::int32_t end = std::max(begin, held.hole.end) + static_cast<std::int32_t>(1 + below(7));
+    CHECK(driver_.wait_resident(held.id));
+    try {
+      driver_.engine->evict(held.id, begin, end);
+      held.evict(begin, end);
+      ++n_evicted;
+    } catch (const base::Error& error) {
+      if (error.code() == base::ErrorCode::lost) throw;
+      // or somebody has taken its KV since it was resident
+      CHECK(error.code() == (end < n ? base::ErrorCode::busy : base::ErrorCode::invalid_argument));
+    }
+  }
+
+  // As a session does: what is left goes to a new sequence; or back to before the hole.
+  void rebase_lost() {
+    Engine& engine = *driver_.engine;
+    for (Held& held : held_) {
+      if (!engine.is_lost(held.id)) continue;
+      CHECK(!held.hole.empty() && engine.n_cached(held.id) == 0);
+      if (below(3) == 0) {
+        engine.truncate(held.id, held.hole.begin);
+        held.truncate(static_cast<std::size_t>(held.hole.begin));
+        continue;
+      }
+      engine.close(held.id);
+      held.tokens.erase(held.tokens.begin() + held.hole.begin, held.tokens.begin() + held.hole.end);
+      held = {.id = engine.open(), .tokens = held.tokens};
+      engine.append(held.id, held.tokens, any_work());
     }
   }
 
@@ -288,8 +372,13 @@ class Program {
       const bool guided = below(3) == 0;
       const Tokens allowed = guided ? Tokens{} : any_choice();
       const auto generation = params(static_cast<std::int32_t>(max_tokens), any_work(), allowed);
-      const GenerationId id =
-          guided ? driver_.generate_guided(held.id, generation, held.tokens) : engine.generate(held.id, generation);
+      GenerationId id;
+      try {
+        id = guided ? driver_.generate_guided(held.id, generation, held.tokens) : engine.generate(held.id, generation);
+      } catch (const base::Error& error) {
+        CHECK(error.code() == base::ErrorCode::lost && !held.hole.empty());
+        continue;
+      }
       running.push_back({i, id, max_tokens, allowed, guided, below(4) == 0});
     }
     for (const auto& r : running) {
@@ -299,7 +388,7 @@ class Program {
     }
     for (const auto& r : running) {
       Held& held = held_[r.held];
-      const Tokens wanted = expected(held.tokens, r.max_tokens, kCtx, r.allowed, r.guided);
+      const Tokens wanted = expected(held, r.max_tokens, kCtx, r.allowed, r.guided);
       if (r.cancel) {  // what it said before is true, and it holds exactly that or one more
         const Tokens now = engine.tokens(held.id);
         CHECK(now.size() >= held.tokens.size() && now.size() <= held.tokens.size() + wanted.size());
@@ -309,14 +398,21 @@ class Program {
         continue;
       }
       const auto events = driver_.wait_end(r.id);
+      if (events.empty()) continue;
+      const bool lost = events.back().finish == FinishReason::lost;
       Tokens drawn;
       for (const auto& event : events) drawn.push_back(event.token);
+      if (lost) {
+        drawn.pop_back();
+        CHECK(!held.hole.empty() && std::equal(drawn.begin(), drawn.end(), wanted.begin()));
+        held.tokens.insert(held.tokens.end(), drawn.begin(), drawn.end());
+        continue;
+      }
       CHECK(drawn == wanted);
-      if (events.empty()) continue;
       const bool eos = drawn.back() == test::kEos;
       CHECK(events.back().finish == (eos ? FinishReason::stop : FinishReason::length));
       const auto& usage = events.back().usage;
-      CHECK(usage.prompt_tokens == static_cast<std::int32_t>(held.tokens.size()));
+      CHECK(usage.prompt_tokens == static_cast<std::int32_t>(held.n_seen()));
       CHECK(usage.completion_tokens == static_cast<std::int32_t>(drawn.size()));
       CHECK(usage.cached_tokens >= 0 && usage.cached_tokens <= usage.prompt_tokens);
       held.tokens.insert(held.tokens.end(), drawn.begin(), drawn.end());
@@ -518,6 +614,141 @@ void test_a_closed_sequence_is_continued() {
   CHECK(engine.stats().n_blocks_indexed <= static_cast<std::int32_t>(held.size()) / test::kBlock + 1);
 }
 
+// An engine whose steps are the test's.
+struct Stepped {
+  explicit Stepped(std::int32_t n_blocks) {
+    auto chain = std::make_unique<test::ChainRunner>(n_blocks, 48);
+    runner = chain.get();
+    engine.emplace(std::move(chain), test::chain_vocabulary(), ops::table("ref"));
+  }
+
+  Held add(const Tokens& tokens) {
+    const Held held{.id = engine->open(), .tokens = tokens};
+    engine->append(held.id, tokens, WorkClass::interactive);
+    while (!engine->request_resident(held.id)) CHECK(engine->step(events));
+    return held;
+  }
+
+  void evict(Held& held, std::int32_t begin, std::int32_t end) {
+    engine->evict(held.id, begin, end);
+    held.evict(begin, end);
+  }
+
+  Tokens generate(SequenceId id, std::int32_t n) {
+    (void)engine->generate(id, params(n, WorkClass::interactive));
+    Tokens drawn;
+    do {
+      CHECK(engine->step(events));
+      for (const auto& event : events.tokens) drawn.push_back(event.token);
+    } while (events.tokens.empty() || events.tokens.back().finish == FinishReason::none);
+    return drawn;
+  }
+
+  test::ChainRunner* runner;
+  std::optional<Engine> engine;
+  engine::Events events;
+};
+
+const Tokens kTwenty{3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
+
+void test_a_hole_gives_its_blocks_back() {
+  Stepped stepped(8);
+  Engine& engine = *stepped.engine;
+  Held held = stepped.add(kTwenty);
+  const auto n_in_use = [&] { return engine.stats().n_blocks - engine.stats().n_blocks_free; };
+  CHECK(n_in_use() == 5);
+  stepped.evict(held, 3, 8);  // the index goes on to remember what was computed without a hole
+  CHECK(n_in_use() == 5);
+  const Held filler = stepped.add(Tokens(17, 1));  // four blocks: three were free, one is in the hole
+  engine.check_integrity();
+  CHECK(!engine.is_lost(held.id) && engine.n_cached(filler.id) == 16);
+  stepped.evict(held, 3, 14);
+  CHECK(engine.hole(held.id) == (kernels::Hole{3, 14}) && engine.n_tokens(held.id) == 20);
+  engine.close(filler.id);
+  const Held twin{.id = engine.fork(held.id), .tokens = held.tokens, .hole = held.hole, .old_kv = held.old_kv};
+  const Tokens wanted = expected(held, 6, 48);
+  CHECK(stepped.generate(twin.id, 6) == wanted);
+  CHECK(stepped.generate(held.id, 6) == wanted);
+  engine.check_integrity();
+  CHECK(stepped.runner->spans_hold && engine.stats().sequences_lost == 0);
+}
+
+void test_what_a_hole_has_touched_is_not_lent() {
+  Stepped stepped(64);
+  Tokens tokens(kTwenty.begin(), kTwenty.begin() + 7);
+  Held held = stepped.add(tokens);
+  stepped.evict(held, 4, 5);  // in its last block
+  CHECK(stepped.generate(held.id, 6) == expected(held, 6, 48));
+  stepped.engine->truncate(held.id, 7);
+  (void)stepped.generate(held.id, 1);  // its last token has KV now
+  stepped.engine->close(held.id);
+  tokens.push_back(1);
+  CHECK(stepped.generate(stepped.add(tokens).id, 6) == expected(tokens, 6, 48));
+  stepped.engine->check_integrity();
+}
+
+// The step that computes the last token began before the hole grew: its result is not taken.
+void test_a_hole_grows_while_a_step_runs() {
+  Stepped stepped(64);
+  Engine& engine = *stepped.engine;
+  Held held = stepped.add(kTwenty);
+  stepped.evict(held, 2, 5);
+  const GenerationId goes = engine.generate(held.id, params(9, WorkClass::interactive));
+  stepped.runner->while_it_runs = [&] {
+    engine.cancel(goes);
+    stepped.evict(held, 2, 13);
+  };
+  CHECK(engine.step(stepped.events) && stepped.events.tokens.empty());
+  stepped.runner->while_it_runs = {};
+  CHECK(engine.n_cached(held.id) == 19);
+  engine.append(held.id, Tokens{1}, WorkClass::interactive);
+  held.tokens.push_back(1);
+  CHECK(stepped.generate(held.id, 5) == expected(held, 5, 48));
+  CHECK(engine.stats().dropped_results == 1);
+}
+
+void test_a_lost_sequence_says_so() {
+  Stepped stepped(13);
+  Engine& engine = *stepped.engine;
+  const Held plain = stepped.add(Tokens(20, 2));
+  Held held = stepped.add(kTwenty);
+  stepped.evict(held, 4, 8);
+  const GenerationId generation = engine.generate(held.id, params(9, WorkClass::background));
+  const SequenceId big = engine.open();
+  engine.append(big, Tokens(48, 1), WorkClass::interactive);
+  bool ended = false;
+  for (int i = 0; i < 9 && !ended; ++i) {
+    CHECK(engine.step(stepped.events));
+    for (const auto& event : stepped.events.tokens) {
+      CHECK(event.generation == generation);
+      ended = event.finish == FinishReason::lost && !event.error.empty();
+      if (!ended) held.tokens.push_back(event.token);
+    }
+  }
+  CHECK(ended && engine.is_lost(held.id) && engine.stats().sequences_lost == 1);
+  CHECK(engine.n_cached(plain.id) == 0 && engine.stats().sequences_dropped == 1);  // it went first
+  const auto is_lost = [&](auto&& verb) {
+    try {
+      verb();
+    } catch (const base::Error& error) {
+      return error.code() == base::ErrorCode::lost;
+    }
+    return false;
+  };
+  CHECK(is_lost([&] { engine.append(held.id, Tokens{1}, WorkClass::ingest); }));
+  CHECK(is_lost([&] { (void)engine.generate(held.id, {}); }));
+  CHECK(is_lost([&] { (void)engine.fork(held.id); }));
+  CHECK(is_lost([&] { engine.evict(held.id, 4, 9); }));
+  CHECK(is_lost([&] { (void)engine.request_resident(held.id); }));
+  CHECK(is_lost([&] { engine.truncate(held.id, 12); }));
+  CHECK(engine.tokens(held.id) == held.tokens);
+  engine.check_integrity();
+  engine.close(big);
+  engine.truncate(held.id, 4);  // without its hole it is like all others
+  held.truncate(4);
+  CHECK(!engine.is_lost(held.id) && stepped.generate(held.id, 6) == expected(held, 6, 48));
+}
+
 void test_refusals() {
   Driver driver(16, 32);
   Engine& engine = *driver.engine;
@@ -539,6 +770,19 @@ void test_refusals() {
   CHECK(engine.n_tokens(id) == 0);
   CHECK(code_of([&] { engine.truncate(id, 1); }) == is(base::ErrorCode::invalid_argument));
   engine.append(id, Tokens(32, 1), WorkClass::ingest);
+  CHECK(driver.wait_resident(id));
+  for (const auto& [begin, end] : {std::pair{-1, 4}, {4, 4}, {5, 4}, {4, 32}}) {
+    CHECK(code_of([&] { engine.evict(id, begin, end); }) == is(base::ErrorCode::invalid_argument));
+  }
+  engine.evict(id, 4, 9);
+  for (const auto& [begin, end] : {std::pair{3, 9}, {5, 10}, {9, 12}, {4, 8}}) {
+    CHECK(code_of([&] { engine.evict(id, begin, end); }) == is(base::ErrorCode::invalid_argument));
+  }
+  for (const std::int32_t n : {5, 9}) {
+    CHECK(code_of([&] { engine.truncate(id, n); }) == is(base::ErrorCode::invalid_argument));
+  }
+  engine.truncate(id, 10);
+  engine.append(id, Tokens(22, 1), WorkClass::ingest);
   CHECK(code_of([&] { (void)engine.generate(id, {}); }) == is(base::ErrorCode::context_overflow));
   engine.close(id);
   CHECK(code_of([&] { engine.close(id); }) == is(base::ErrorCode::not_found));
@@ -550,20 +794,28 @@ void test_refusals() {
 int main(int argc, char** argv) {
   const int n_programs = argc > 1 ? std::atoi(argv[1]) : 1000;
   std::uint64_t n_accepted = 0;
+  std::size_t n_evicted = 0, n_lost = 0;
   for (int i = 0; i < n_programs; ++i) {
     // A pool that holds everything, one that holds a few sequences, and the least there can be.
     const std::int32_t n_blocks = i % 3 == 0 ? 128 : i % 3 == 1 ? 24 : 13;
     Program program(static_cast<std::uint64_t>(i), n_blocks);
     program.run(40);
     n_accepted += program.n_accepted;
+    n_evicted += program.n_evicted;
+    n_lost += program.n_lost;
   }
-  CHECK(n_accepted > 0);
+  CHECK(n_accepted > 0 && n_evicted > static_cast<std::size_t>(n_programs) && n_lost > 0, "%zu evicted, %zu lost",
+        n_evicted, n_lost);
   test_cancels(1000);
   test_generating_again_right_after_a_cancel(2000);
   test_usage_counts_what_was_computed();
   test_waits_for_masks();
   test_guided_behind_reasoning();
   test_a_closed_sequence_is_continued();
+  test_a_hole_gives_its_blocks_back();
+  test_what_a_hole_has_touched_is_not_lent();
+  test_a_hole_grows_while_a_step_runs();
+  test_a_lost_sequence_says_so();
   test_refusals();
   return test::failures();
 }

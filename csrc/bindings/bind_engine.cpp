@@ -54,7 +54,8 @@ void bind_values(py::module_& m) {
       .value("none", engine::FinishReason::none)
       .value("stop", engine::FinishReason::stop)
       .value("length", engine::FinishReason::length)
-      .value("error", engine::FinishReason::error);
+      .value("error", engine::FinishReason::error)
+      .value("lost", engine::FinishReason::lost);
   py::class_<engine::Usage>(m, "Usage")
       .def_readonly("prompt_tokens", &engine::Usage::prompt_tokens)
       .def_readonly("completion_tokens", &engine::Usage::completion_tokens)
@@ -117,6 +118,7 @@ void bind_engine(py::module_& m) {
           "Say which tokens the next one of a guided generation may be; no error where it has ended.")
       .def("cancel", &Engine::cancel, "generation"_a, unlocked)
       .def("truncate", &Engine::truncate, "sequence"_a, "n_tokens"_a, unlocked)
+      .def("evict", &Engine::evict, "sequence"_a, "begin"_a, "end"_a, unlocked)
       .def("close", &Engine::close, "sequence"_a, unlocked)
       .def("freeze", &Engine::freeze, "sequence"_a, "n_tokens"_a, unlocked)
       .def("request_resident", &Engine::request_resident, "sequence"_a, unlocked,
@@ -124,13 +126,21 @@ void bind_engine(py::module_& m) {
       .def("n_tokens", &Engine::n_tokens, "sequence"_a, unlocked)
       .def("n_cached", &Engine::n_cached, "sequence"_a, unlocked)
       .def(
+          "hole",
+          [](Engine& self, engine::SequenceId sequence) {
+            const auto [begin, end] = self.hole(sequence);
+            return std::pair(begin, end);
+          },
+          "sequence"_a, unlocked)
+      .def("is_lost", &Engine::is_lost, "sequence"_a, unlocked)
+      .def(
           "token_ids",
           [](Engine& self, engine::SequenceId sequence) {
             const auto ids = self.tokens(sequence);
             return py::array_t<std::int32_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
           },
           "sequence"_a)
-      .def("step", &step, "One step: (token events, ids of sequences now resident), or None after stop().")
+      .def("step", &step, "One step: (token events, ids of sequences now resident or lost), or None after stop().")
       .def("stop", &Engine::stop, unlocked)
       .def("stats",
            [](Engine& self) {
@@ -139,6 +149,7 @@ void bind_engine(py::module_& m) {
              d["steps"] = s.steps;
              d["preemptions"] = s.preemptions;
              d["sequences_dropped"] = s.sequences_dropped;
+             d["sequences_lost"] = s.sequences_lost;
              d["dropped_results"] = s.dropped_results;
              d["late_masks"] = s.late_masks;
              d["prompt_tokens"] = s.prompt_tokens;

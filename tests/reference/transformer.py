@@ -56,18 +56,22 @@ class TransformerReference:
         }
         self.output = self.weights.get("output", self.weights["token_embd"])  # tied when there is no tensor of its own
 
-    def forward(self, ids: NDArray[np.integer]) -> Array:
-        """Return the logits after each of `ids`: [n_tokens, vocab_size]."""
-        logits = self._norm(self.hidden(ids), "output_norm") @ self.output.T
+    def forward(self, ids: NDArray[np.integer], sees: NDArray[np.bool_] | None = None) -> Array:
+        """Return the logits after each of `ids`: [n_tokens, vocab_size].
+
+        sees: [n_tokens, n_tokens], which tokens before it each one sees; None: all.
+        """
+        logits = self._norm(self.hidden(ids, sees), "output_norm") @ self.output.T
         return softcap(logits, self.logit_softcap) if self.logit_softcap else logits
 
-    def hidden(self, ids: NDArray[np.integer]) -> Array:
+    def hidden(self, ids: NDArray[np.integer], sees: NDArray[np.bool_] | None = None) -> Array:
         """Return the residual stream after the last layer: [n_tokens, dim]."""
+        sees = np.ones((len(ids), len(ids)), bool) if sees is None else sees
         x = self.weights["token_embd"][ids] * self.dtype.type(self.embedding_scale)
         for i in range(self.n_layers):
             block = f"blk.{i}."
             windowed = self.window > 0 and (i + 1) % self.window_period != 0
-            h = self._attention(self._norm(x, f"{block}attn_norm"), f"{block}attn_", windowed)
+            h = self._attention(self._norm(x, f"{block}attn_norm"), f"{block}attn_", windowed, sees)
             x = x + self._norm_where_any(h, f"{block}post_attention_norm")
             h = self._norm(x, f"{block}ffn_norm")
             gate, up = (h @ self.weights[f"{block}ffn_{name}"].T for name in ("gate", "up"))
@@ -104,7 +108,7 @@ class TransformerReference:
         """Return keys or values, [n_tokens, n_kv_heads, head_dim], as the cache keeps them: as they are."""
         return x
 
-    def _attention(self, x: Array, prefix: str, windowed: bool) -> Array:
+    def _attention(self, x: Array, prefix: str, windowed: bool, sees: NDArray[np.bool_]) -> Array:
         n_tokens = len(x)
         freq_base = self.window_rope_freq_base if windowed else self.rope_freq_base
         q = self._rope(self._heads(x, f"{prefix}q", self.n_heads), freq_base)
@@ -119,7 +123,7 @@ class TransformerReference:
             scores = q[:, :, begin:end] @ k[..., :end] / self.dtype.type(np.sqrt(self.head_dim))
             distance = np.arange(begin, end)[:, None] - np.arange(end)
             seen = (distance >= 0) & (distance < (self.window if windowed else n_tokens))
-            scores = np.where(seen, scores, -np.inf)
+            scores = np.where(seen & sees[begin:end, :end], scores, -np.inf)
             probs = np.exp(scores - scores.max(axis=-1, keepdims=True))
             out[:, :, begin:end] = probs / probs.sum(axis=-1, keepdims=True) @ v[..., :end, :]
         joined = out.reshape(self.n_heads, n_tokens, self.head_dim).transpose(1, 0, 2).reshape(n_tokens, -1)

@@ -91,7 +91,11 @@ class AsyncSequence(SequenceBase):
         self._engine = engine
 
     async def resident(self) -> None:
-        """Wait until every token but the last has KV."""
+        """Wait until every token but the last has KV.
+
+        Raises:
+            SequenceLost: it never will.
+        """
         while True:
             done: asyncio.Queue[Exception | None] = asyncio.Queue()
             if self._core.wait_resident(self.id, self._engine._post(), done):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from kvtape._native import _core
 from kvtape.engine.constraints import Guide, compile_constraint
 from kvtape.engine.guide_thread import Drawn, GuideThread
-from kvtape.errors import EngineFailed, InvalidRequest
+from kvtape.errors import EngineFailed, InvalidRequest, SequenceLost
 from kvtape.model.load import Model, load, usable_cores
 from kvtape.types import Constraint, FinishReason, TokenEvent, TopLogprob, Usage
 
@@ -168,7 +168,11 @@ class EngineCore:
             self.native.cancel(generation)
 
     def wait_resident(self, sequence: int, sink: Sink, target: Any) -> bool:
-        """Return True where all tokens but the last have KV; else `target` gets None when they may have."""
+        """Return True where all tokens but the last have KV; else `target` gets None when they may have.
+
+        Raises:
+            SequenceLost: they never will.
+        """
         with self._lock:
             if self.failure is not None:
                 raise EngineFailed(f"engine: {self.failure}") from self.failure
@@ -257,6 +261,8 @@ def _drive(owner: weakref.ref[EngineCore], native: _core.Engine) -> None:
 
 
 def _to_python(event: _core.TokenEvent) -> TokenEvent | Exception:
+    if event.finish == _core.FinishReason.lost:
+        return SequenceLost(event.error)
     finish = _FINISH[event.finish]
     if finish is FinishReason.ERROR:
         return EngineFailed(f"generation: {event.error}")

@@ -72,7 +72,11 @@ class Sequence(SequenceBase):
     """A sequence of a blocking engine."""
 
     def resident(self) -> None:
-        """Wait until every token but the last has KV."""
+        """Wait until every token but the last has KV.
+
+        Raises:
+            SequenceLost: it never will.
+        """
         while True:
             done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
             if self._core.wait_resident(self.id, _POST, done):

@@ -129,15 +129,39 @@ class SequenceBase:
         self._core.native.append(self.id, ids, _WORK[work])
         return len(ids)
 
+    @property
+    def hole(self) -> tuple[int, int]:
+        """Positions from the first up to the second were evicted; equal where there are none."""
+        return self._core.native.hole(self.id)
+
+    @property
+    def lost(self) -> bool:
+        """Whether a sequence with a hole has lost its KV, so that `append` and `generate` raise `SequenceLost`."""
+        return self._core.native.is_lost(self.id)
+
     def truncate(self, n_tokens: int) -> None:
-        """Keep the first n_tokens.
+        """Keep the first n_tokens. What is cut to before a hole has none any more, and is lost no longer.
 
         Raises:
-            InvalidRequest: more than there are, or negative.
+            InvalidRequest: more than there are, negative, or inside a hole.
             Conflict: the sequence is generating.
+            SequenceLost: it is lost, and more is to be kept than stood before the hole.
         """
         self._core.native.truncate(self.id, n_tokens)
         self._core.wake_waits(self.id)
+
+    def evict(self, begin: int, end: int) -> None:
+        """Make a hole of positions begin up to end: the last token and all to come do not see them.
+
+        The others keep their KV, their positions and their ids, and so do the ids in the hole. Blocks wholly inside are
+        free at once. A hole grows by another call with the same begin and a later end; there is one a sequence.
+
+        Raises:
+            InvalidRequest: it does not grow to the right, or the last token is in it.
+            Conflict: the sequence is generating, or not `resident()`.
+            SequenceLost: it is lost.
+        """
+        self._core.native.evict(self.id, begin, end)
 
     def freeze(self, n_tokens: int) -> None:
         """Mark the first n_tokens as a prefix whose blocks are evicted after all others."""

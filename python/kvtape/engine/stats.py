@@ -21,6 +21,7 @@ class EngineStats:
     steps: int
     preemptions: int  # times that a sequence at work lost its KV to others
     sequences_dropped: int  # times that an idle one did
+    sequences_lost: int  # times that one with a hole did, for good
     prompt_tokens: int  # of finished generations
     prefix_cached_tokens: int  # of these, the ones nobody had to compute: held already, or found by their prefix
     computed_tokens: int
@@ -59,6 +60,7 @@ def read_stats(core: EngineCore) -> EngineStats:
         steps=counted["steps"],
         preemptions=counted["preemptions"],
         sequences_dropped=counted["sequences_dropped"],
+        sequences_lost=counted["sequences_lost"],
         prompt_tokens=counted["prompt_tokens"],
         prefix_cached_tokens=counted["cached_tokens"],
         computed_tokens=counted["computed_tokens"],

@@ -139,6 +139,23 @@ void eviction_takes_the_oldest_free_leaf() {
   CHECK(index.try_evict() && index.n_nodes() == 0 && pool.n_free() == 8);
 }
 
+void a_leaf_of_the_caller_can_be_dropped() {
+  BlockPool pool(4);
+  PrefixIndex index(pool, kBlockSize);
+  const std::int32_t parent_block = *pool.try_allocate(), child_block = *pool.try_allocate();
+  const auto parent = index.insert(PrefixIndex::kRoot, Ids{1, 2}, parent_block).node;
+  const auto child = index.insert(parent, Ids{3, 4}, child_block).node;
+  CHECK(!index.try_drop(parent));  // it has a child
+  pool.retain(child_block);
+  CHECK(!index.try_drop(child));  // somebody else has it, too, and knows the node
+  pool.release(child_block);
+  CHECK(index.try_drop(child) && !index.find(parent, Ids{3, 4}));
+  CHECK(index.try_drop(parent) && index.n_nodes() == 0);
+  std::vector<std::int32_t> holders(4);
+  holders[static_cast<std::size_t>(parent_block)] = holders[static_cast<std::size_t>(child_block)] = 1;
+  check(pool, index, holders);
+}
+
 // Random prompts over a few ids, against a map from whole prefixes to blocks.
 void random_programs() {
   std::mt19937 random(1);
@@ -225,6 +242,7 @@ int main() {
   the_longest_common_begin_is_found();
   a_leaf_may_be_partly_filled();
   eviction_takes_the_oldest_free_leaf();
+  a_leaf_of_the_caller_can_be_dropped();
   random_programs();
   nodes_are_used_again();
   return kvtape::test::failures();

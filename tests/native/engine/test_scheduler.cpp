@@ -190,6 +190,56 @@ void test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes() {
   CHECK(bench.planned(prompt) == 1 && old_flash->blocks.empty() && bench.stats.preemptions == 2);
 }
 
+void test_whoever_has_a_hole_gives_way_last() {
+  Bench bench(10);
+  const auto holed = bench.add(13, WorkClass::background);
+  bench.compute(*holed, 12);
+  bench.cache.evict(*holed, {2, 9});  // one block goes, two stay
+  CHECK(holed->blocks.size() == 2);
+  const auto idle = bench.add(9, WorkClass::interactive);  // unused for less long
+  bench.compute(*idle, 8);
+  const auto prompt = bench.add(28, WorkClass::interactive, true);
+  bench.plan();
+  CHECK(bench.planned(prompt) == 28 && !holed->lost() && holed->blocks.size() == 2);
+  CHECK(idle->blocks.empty() && bench.stats.sequences_lost == 0);
+  bench.compute(*prompt, 28);
+  prompt->tokens.resize(37, 1);
+  bench.plan();
+  CHECK(bench.planned(prompt) == 9 && holed->lost() && holed->blocks.empty() && bench.stats.sequences_lost == 1);
+  CHECK(bench.planned(holed) == 0 && holed->n_wanted() == 0);
+}
+
+void test_forks_with_different_holes_share_what_is_before_them() {
+  Bench bench(1000);
+  const auto base = bench.add(30, WorkClass::ingest);
+  bench.compute(*base, 29);
+  const auto fork = [&](kernels::Hole hole) {
+    const Pointer child = bench.add(0, WorkClass::flash);
+    bench.cache.share(*base, *child);
+    if (!hole.empty()) bench.cache.evict(*child, hole);
+    child->tokens.insert(child->tokens.end(), {3, 4});
+    return child;
+  };
+  const auto shared_len = [&] {
+    const Plan& plan = bench.plan();
+    CHECK(plan.rows.size() == 2 && plan.spans[0].shared_len == plan.spans[1].shared_len);
+    const std::int32_t n = plan.spans[0].shared_len;
+    for (const auto& sequence : bench.sequences) {
+      if (sequence != base) bench.cache.drop(*sequence);
+    }
+    std::erase_if(bench.sequences, [&](const auto& sequence) { return sequence != base; });
+    return n;
+  };
+  fork({9, 21}), fork({9, 21});
+  CHECK(shared_len() == 28);
+  fork({9, 21}), fork({9, 25});
+  CHECK(shared_len() == 9);
+  fork({}), fork({9, 25});
+  CHECK(shared_len() == 9);
+  fork({12, 21}), fork({9, 25});
+  CHECK(shared_len() == 9);
+}
+
 void test_nobody_takes_from_his_betters() {
   Bench bench(4);
   const auto holder = bench.add_decode(14, WorkClass::interactive);
@@ -275,6 +325,8 @@ int main() {
   test_forks_form_a_group_over_what_they_share();
   test_one_that_waits_to_be_resident_is_built_again();
   test_idle_sequences_give_way_first_then_the_youngest_of_lower_classes();
+  test_whoever_has_a_hole_gives_way_last();
+  test_forks_with_different_holes_share_what_is_before_them();
   test_nobody_takes_from_his_betters();
   test_drafts_stand_behind_their_row();
   test_no_draft_beyond_the_last_token();

@@ -133,7 +133,7 @@ std::shared_ptr<const model::Model> load(const std::string& architecture) {
 constexpr std::int32_t kChoice[] = {0, 15, 33, 89};
 
 // A prompt longer than a partition; then the token after it beside a short prompt, twice: the second time the token's row
-// is a choice. Returns all logits that are wanted.
+// is a choice; then that token once more, behind a hole. Returns all logits that are wanted.
 std::vector<float> logits_of(const std::shared_ptr<const model::Model>& model, const kernels::KernelTable& kernel,
                              KvType kv_type) {
   constexpr std::int32_t kPrompt = 134, kShort = 7, kContext = 192;
@@ -158,6 +158,10 @@ std::vector<float> logits_of(const std::shared_ptr<const model::Model>& model, c
   step({.tokens = std::span(tokens).first(1 + kShort), .rows = next, .wants = both});
   const model::Want choice[] = {{0, kChoice}, {kShort, {}}};
   step({.tokens = std::span(tokens).first(1 + kShort), .rows = next, .wants = choice});
+  blocks.erase(blocks.begin() + 1, blocks.begin() + 3);  // whole blocks of the hole
+  const model::RowSpan behind_hole{0, 1, kPrompt, blocks, 0, 0, {31, 97}};
+  const model::Want behind{0, {}};
+  step({.tokens = std::span(tokens).first(1), .rows = {&behind_hole, 1}, .wants = {&behind, 1}});
   return all;
 }
 
@@ -171,11 +175,13 @@ int main() {
     test::every_isa_equals_ref(architecture, [&](const kernels::KernelTable& kernel) {
       const std::vector<float> logits = logits_of(model, kernel, kv_type);
       constexpr std::size_t kChoices = std::size(kChoice);
-      CHECK(logits.size() == 4 * kVocab + kChoices && logits[0] != logits[1] && logits[0] != logits[2 * kVocab]);
+      CHECK(logits.size() == 5 * kVocab + kChoices && logits[0] != logits[1] && logits[0] != logits[2 * kVocab]);
       for (std::size_t i = 0; i < kChoices; ++i) {
         CHECK(logits[3 * kVocab + i] == logits[kVocab + static_cast<std::size_t>(kChoice[i])]);
       }
-      CHECK(std::equal(logits.end() - kVocab, logits.end(), logits.begin() + 2 * kVocab));
+      const auto behind_hole = logits.end() - kVocab;
+      CHECK(std::equal(behind_hole - kVocab, behind_hole, logits.begin() + 2 * kVocab));
+      CHECK(!std::equal(behind_hole, logits.end(), logits.begin() + kVocab));
       for (const float logit : logits) CHECK(std::isfinite(logit));
       return logits;
     });

@@ -9,6 +9,11 @@
 
 namespace kvtape::engine {
 
+std::string Sequence::lost_message() const {
+  return "engine: sequence " + std::to_string(id) +
+         " has lost its KV, and it has a hole: append the tokens that it has left to a new sequence";
+}
+
 WorkClass Sequence::work_class() const noexcept { return generation ? generation->work() : work; }
 
 SequenceCache::SequenceCache(std::int32_t n_blocks, std::int32_t block_size)

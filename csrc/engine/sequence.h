@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cache/block_pool.h"
@@ -44,6 +45,7 @@ struct Sequence {
 
   [[nodiscard]] std::int32_t n_tokens() const noexcept { return static_cast<std::int32_t>(tokens.size()); }
   [[nodiscard]] bool lost() const noexcept { return n_cached < hole.end; }
+  [[nodiscard]] std::string lost_message() const;  // what an error says of that
   // Tokens that still have to run: those without KV but for the last; that one too where its logits are wanted, even if
   // its KV is there already. It runs once while its mask is computed; if it was faster, it runs again when the mask is there.
   [[nodiscard]] std::int32_t n_wanted() const noexcept {

@@ -32,6 +32,7 @@ TESTED_BY = {
     "csrc/bindings/numpy_views.h": "tests/bindings/test_bind_ops.py",
     "csrc/engine/sequence.h": "tests/native/engine/test_engine.cpp",
     "csrc/engine/types.h": "tests/native/engine/test_engine.cpp",
+    "csrc/engine/step.cpp": "tests/native/engine/test_engine.cpp",
     "csrc/ops/row_units.h": "tests/ops/test_packing.py",
     "csrc/model/architecture.h": "tests/model/test_load.py",
     "csrc/model/config.h": "tests/model/test_load.py",

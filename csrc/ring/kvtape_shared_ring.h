@@ -223,12 +223,17 @@ static inline int kvtape_ring_start_time(uint32_t pid, uint32_t* ticks) {
   return 1;
 }
 
+/* Ticks that an owner's start time may be off. An emulator tells a process when it began to emulate it, and tells others when
+ * the kernel did, some ticks before; and no system hands a process id out again within a second. */
+#define KVTAPE_RING_START_SLACK 100u
+
 static inline int kvtape_ring_alive(uint64_t owner) {
   uint32_t ticks = 0;
   if (owner == 0) return 0;
   const int found = kvtape_ring_start_time((uint32_t)owner, &ticks);
   if (found < 0) return kill((pid_t)(uint32_t)owner, 0) == 0 || errno == EPERM;
-  return found && ticks == (uint32_t)(owner >> 32);
+  const uint32_t apart = ticks - (uint32_t)(owner >> 32);
+  return found && (apart <= KVTAPE_RING_START_SLACK || (uint32_t)-apart <= KVTAPE_RING_START_SLACK);
 }
 
 /* Takes a side of the ring for this process, from nobody or from the dead. */

@@ -177,6 +177,17 @@ void refuses_bad_options() {
   CHECK(refused(base::ErrorCode::not_found, [] { SharedRing::resume(kName); }));
 }
 
+void a_process_id_that_was_handed_out_again_is_somebody_else() {
+  const auto self = static_cast<std::uint32_t>(getpid());
+  std::uint32_t started = 0;
+  CHECK(kvtape_ring_start_time(self, &started) == 1);
+  const auto alive = [&](std::uint32_t ticks) { return kvtape_ring_alive(self | std::uint64_t{ticks} << 32) != 0; };
+  for (const std::uint32_t off : {0u, 1u, KVTAPE_RING_START_SLACK}) CHECK(alive(started + off) && alive(started - off));
+  for (const std::uint32_t off : {KVTAPE_RING_START_SLACK + 1, 10'000u, 1u << 31}) {
+    CHECK(!alive(started + off) && !alive(started - off));
+  }
+}
+
 void each_side_has_one_owner() {
   std::optional<SharedRing> ring(make(4, Overflow::drop_newest));
   CHECK(!ring->has_writer());
@@ -447,17 +458,6 @@ void readers_are_killed(Overflow overflow) {
   CHECK(counters.popped >= seen[1] && counters.popped - seen[1] <= kRounds * 20);
   CHECK(overflow == Overflow::drop_oldest || counters.dropped == 0);
   munmap(seen, 4096);
-}
-
-void a_process_id_that_was_handed_out_again_is_somebody_else() {
-  const auto self = static_cast<std::uint32_t>(getpid());
-  std::uint32_t started = 0;
-  CHECK(kvtape_ring_start_time(self, &started) == 1);
-  const auto alive = [&](std::uint32_t ticks) { return kvtape_ring_alive(self | std::uint64_t{ticks} << 32) != 0; };
-  for (const std::uint32_t off : {0u, 1u, KVTAPE_RING_START_SLACK}) CHECK(alive(started + off) && alive(started - off));
-  for (const std::uint32_t off : {KVTAPE_RING_START_SLACK + 1, 10'000u, 1u << 31}) {
-    CHECK(!alive(started + off) && !alive(started - off));
-  }
 }
 
 void forked_children_let_go() {

@@ -1,6 +1,7 @@
 """Values that cross layers: sampling parameters, token events, chat requests and the replies to them."""
 
 from kvtape.types.chat import (
+    MAX_TOOLS,
     ChatPrompt,
     Thinking,
     Tool,
@@ -54,6 +55,7 @@ __all__ = [
     "MAX_SHOWN_TOKENS",
     "MAX_STOP_BYTES",
     "MAX_STOP_STRINGS",
+    "MAX_TOOLS",
     "REQUEST_BOUNDS",
     "Bound",
     "ChatPrompt",

@@ -9,7 +9,10 @@ from typing import Any
 
 from kvtape.types.sampling import Constraint
 
-__all__ = ["ChatPrompt", "Thinking", "Tool", "ToolChoice", "ToolMode"]
+__all__ = ["MAX_TOOLS", "ChatPrompt", "Thinking", "Tool", "ToolChoice", "ToolMode"]
+
+
+MAX_TOOLS = 128  # of a request, each of whose schemas may have to be compiled
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.anthropic.models import ToolChoiceInput, ToolInput
 from kvtape.protocols.anthropic.tools import read_tool_choice, read_tools
-from kvtape.types import Tool, ToolChoice, ToolMode
+from kvtape.types import MAX_TOOLS, Tool, ToolChoice, ToolMode
 
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}
 PLAIN = {"name": "f", "input_schema": SCHEMA}
@@ -66,6 +66,14 @@ def test_refusals_name_the_path(fields, param):
         read({**PLAIN, "name": "g"}, {**PLAIN, **fields})
     assert caught.value.param == f"tools[1].{param}"
     assert str(caught.value).startswith(f"tools[1].{param}")
+
+
+def test_there_are_not_more_than_can_be_compiled():
+    many = [ToolInput(name=f"f{n}", input_schema={"type": "object"}) for n in range(MAX_TOOLS + 1)]
+    assert len(read_tools(many[1:])) == MAX_TOOLS
+    with pytest.raises(InvalidRequest) as caught:
+        read_tools(many)
+    assert caught.value.param == "tools"
 
 
 def test_names_are_unique():

@@ -8,9 +8,9 @@ import pytest
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.request_models import ChatRequest
-from kvtape.protocols.openai.tools import MAX_TOOLS, MAX_TOOLS_BYTES, read_tool_choice, read_tools
+from kvtape.protocols.openai.tools import MAX_TOOLS_BYTES, read_tool_choice, read_tools
 from kvtape.protocols.requests import decode_request
-from kvtape.types import Tool, ToolChoice, ToolMode
+from kvtape.types import MAX_TOOLS, Tool, ToolChoice, ToolMode
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.anthropic.models import ToolChoiceInput, ToolInput
 from kvtape.protocols.requests import LATER, refuse_unless
-from kvtape.types import Tool, ToolChoice, ToolMode
+from kvtape.types import MAX_TOOLS, Tool, ToolChoice, ToolMode
 
 __all__ = ["read_tool_choice", "read_tools"]
 
@@ -20,18 +20,22 @@ def read_tools(inputs: Sequence[ToolInput] | None) -> tuple[Tool, ...]:
     """Read the tools that a client runs.
 
     Raises:
-        InvalidRequest: a tool that Anthropic defines, a name that is none or not the only one, or no schema
+        InvalidRequest: too many, a tool that Anthropic defines, a name that is none or not the only one, or no schema
             of an object; `param` is the path.
     """
-    tools: list[Tool] = []
-    for index, tool in enumerate(inputs or ()):
-        tools.append(_read_tool(tool, f"tools[{index}]"))
-        if any(tools[-1].name == other.name for other in tools[:-1]):
+    inputs = inputs or ()
+    if len(inputs) > MAX_TOOLS:
+        raise InvalidRequest(f"tools holds {len(inputs)} tools, at most {MAX_TOOLS}", param="tools")
+    tools: dict[str, Tool] = {}
+    for index, given in enumerate(inputs):
+        tool = _read_tool(given, f"tools[{index}]")
+        if tool.name in tools:
             raise InvalidRequest(
-                f"tools[{index}].name: tool names must be unique, found {tools[-1].name!r} again",
+                f"tools[{index}].name: tool names must be unique, found {tool.name!r} again",
                 param=f"tools[{index}].name",
             )
-    return tuple(tools)
+        tools[tool.name] = tool
+    return tuple(tools.values())
 
 
 def _read_tool(tool: ToolInput, path: str) -> Tool:

@@ -19,11 +19,10 @@ from kvtape.protocols.openai.request_models import (
     ToolDefinition,
 )
 from kvtape.protocols.requests import refuse_unless, required
-from kvtape.types import Tool, ToolChoice, ToolMode
+from kvtape.types import MAX_TOOLS, Tool, ToolChoice, ToolMode
 
-__all__ = ["MAX_TOOLS", "MAX_TOOLS_BYTES", "check_name", "read_tool_choice", "read_tools"]
+__all__ = ["MAX_TOOLS_BYTES", "check_name", "read_tool_choice", "read_tools"]
 
-MAX_TOOLS = 128
 MAX_TOOLS_BYTES = 1 << 20  # of all definitions, as JSON
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import pytest
 from kvtape.engine import AsyncEngine
 from kvtape.errors import Conflict, ContextOverflow, InvalidRequest, NotFound
 from kvtape.session.manager import SessionManager
-from kvtape.session.session import SessionSpec
+from kvtape.session.spec import FlashSpec, SessionSpec
 from kvtape.types import SamplingParams
 from tests.serving import CANDLES
 
@@ -56,6 +56,22 @@ async def test_malformed_ids_are_invalid(manager, session_id):
         manager.get(session_id)
 
 
+async def test_an_id_may_be_chosen_once(manager):
+    results = await asyncio.gather(
+        *(manager.create(SessionSpec(id="desk-1")) for _ in range(3)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Conflict) for result in results) == 2
+    assert [session.id for session in manager.live()] == ["desk-1"]
+    await manager.delete("desk-1")
+    assert (await manager.create(SessionSpec(id="desk-1"))).id == "desk-1"
+
+
+async def test_a_chosen_id_must_be_one(manager):
+    with pytest.raises(InvalidRequest) as caught:
+        await manager.create(SessionSpec(id="a/b"))
+    assert caught.value.param == "id"
+
+
 async def test_there_are_only_so_many(manager):
     for _ in range(7):
         await manager.create(SessionSpec())
@@ -69,7 +85,7 @@ async def test_a_failed_creation_leaves_nothing_behind(manager):
     with pytest.raises(ContextOverflow):
         await manager.create(SessionSpec("x" * 5000))
     with pytest.raises(Conflict):
-        await manager.create(SessionSpec(flash=(("same", 4), ("same", 4))))
+        await manager.create(SessionSpec(flash=(FlashSpec("same", 4), FlashSpec("same", 4))))
     assert len(manager) == 0
     assert manager._engine.stats().n_sequences == n_before
 
@@ -158,7 +174,7 @@ async def test_traffic_at_random_leaves_every_context_true_and_nothing_behind(ti
             answer.close()
 
     async def live(n_steps):
-        session = await manager.create(SessionSpec("be brief", flash=(("down?", 3), ("flat?", 2))))
+        session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("down?", 3), FlashSpec("flat?", 2))))
         for _ in range(n_steps):
             match rng.integers(5):
                 case 0 | 1:

@@ -11,7 +11,7 @@ from kvtape.errors import Conflict, ContextOverflow, InvalidRequest, KvtapeError
 from kvtape.session import session as session_module
 from kvtape.session.events import DataUpdated, FlashReady
 from kvtape.session.manager import SessionManager
-from kvtape.session.session import SessionSpec
+from kvtape.session.spec import FlashSpec, SessionSpec
 from kvtape.types import SamplingParams
 from tests.serving import CANDLES
 
@@ -168,7 +168,7 @@ async def test_an_append_that_does_not_fit_changes_nothing(manager):
 
 
 async def test_flash_queries_are_answered_after_each_version_and_announced_in_order(manager):
-    session = await manager.create(SessionSpec("be brief", flash=(("up?", 4), ("down?", 4))))
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4), FlashSpec("down?", 4))))
     subscription = session.hub.subscribe()
     await session.add_flash("flat?", 4)
     assert session.board.stale(0) == list(session.board.queries.values())  # no data, nothing evaluated
@@ -195,7 +195,7 @@ async def test_a_flash_query_on_data_is_answered_right_away(manager):
 
 
 async def test_a_started_evaluation_finishes_for_its_version(manager):
-    session = await manager.create(SessionSpec("be brief", flash=(("up?", 64),)))
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 64),)))
     subscription = session.hub.subscribe()
     session.context.push(CANDLES[:1])
     await session.context.caught_up()
@@ -213,7 +213,7 @@ async def test_a_started_evaluation_finishes_for_its_version(manager):
 
 
 async def test_the_answer_of_an_equal_flash_query_is_served(manager):
-    session = await manager.create(SessionSpec("be brief", flash=(("up?", 4),)))
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4),)))
     session.context.push(CANDLES)
     await settle(session)
     flash = session.board.queries[1]
@@ -234,7 +234,7 @@ async def test_the_answer_of_an_equal_flash_query_is_served(manager):
 
 
 async def test_a_removed_query_says_nothing_more(manager):
-    session = await manager.create(SessionSpec("be brief", flash=(("up?", 64),)))
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 64),)))
     subscription = session.hub.subscribe()
     session.context.push(CANDLES)
     await session.context.caught_up()
@@ -259,7 +259,7 @@ async def test_leaving_an_answer_frees_the_session_and_the_engine(manager):
 
 async def test_closing_gives_every_sequence_back_and_ends_the_listeners(manager):
     n_before = manager._engine.stats().n_sequences
-    session = await manager.create(SessionSpec("be brief", flash=(("up?", 256), ("down?", 256))))
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 256), FlashSpec("down?", 256))))
     subscription = session.hub.subscribe()
     await ask(session, "up?")
     session.context.push(CANDLES)

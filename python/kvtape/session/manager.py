@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, InvalidRequest, NotFound
 from kvtape.session.context import Batch
-from kvtape.session.session import Session, SessionCounters, SessionSpec
+from kvtape.session.session import Session, SessionCounters
+from kvtape.session.spec import SessionSpec
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine
@@ -51,7 +52,7 @@ class SessionManager:
         self._idle_seconds = idle_seconds
         self._now = now
         self._sessions: dict[str, Session] = {}
-        self._n_opening = 0
+        self._opening: set[str] = set()
         self._with_rows: set[Session] = set()
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="kvtape-encode")
@@ -64,29 +65,37 @@ class SessionManager:
         """Make a session and take in its prompt.
 
         Raises:
-            Conflict: as many sessions are live as may be.
+            Conflict: as many sessions are live as may be, or there is one with this id.
             InvalidRequest: the specification cannot be honoured.
         """
-        if len(self._sessions) + self._n_opening >= self.max_sessions:
+        if len(self._sessions) + len(self._opening) >= self.max_sessions:
             raise Conflict(f"{self.max_sessions} sessions are live, the most this server holds; delete one first")
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
-        self._n_opening += 1
+        session_id = self._new_id(spec.id)
+        self._opening.add(session_id)
         try:
             framing = await asyncio.to_thread(Framing, self._engine.model, spec.prompt, now=self._now())
-            session = self._open(spec, framing)
+            session = self._open(session_id, spec, framing)
             try:
                 await session.begin()
             except BaseException:
                 await session.close()
                 raise
         finally:
-            self._n_opening -= 1
+            self._opening.discard(session_id)
         self._sessions[session.id] = session
         return session
 
-    def _open(self, spec: SessionSpec, framing: Framing) -> Session:
-        session_id = f"sess_{secrets.token_hex(6)}"
+    def _new_id(self, chosen: str | None) -> str:
+        if chosen is None:
+            return f"sess_{secrets.token_hex(6)}"
+        _check_id(chosen, "id")
+        if chosen in self._sessions or chosen in self._opening:
+            raise Conflict(f"there is a session {chosen!r} already")
+        return chosen
+
+    def _open(self, session_id: str, spec: SessionSpec, framing: Framing) -> Session:
         return Session(
             session_id, spec, self._engine, framing, totals=self.totals, on_rows=self._on_rows, now=self._now
         )
@@ -98,8 +107,7 @@ class SessionManager:
             InvalidRequest: the id is malformed.
             NotFound: there is no such session.
         """
-        if not _SESSION_ID.fullmatch(session_id):
-            raise InvalidRequest("a session id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -", param="session_id")
+        _check_id(session_id, "session_id")
         session = self._sessions.get(session_id)
         if session is None:
             raise NotFound(f"there is no session {session_id!r}")
@@ -172,6 +180,11 @@ class SessionManager:
         for session in self.live():
             if session.last_used < oldest and session.idle:
                 await self._remove(session)
+
+
+def _check_id(session_id: str, param: str) -> None:
+    if not _SESSION_ID.fullmatch(session_id):
+        raise InvalidRequest("a session id has 1 to 128 characters of A-Z, a-z, 0-9, _ and -", param=param)
 
 
 def _take(session: Session) -> Batch | None:

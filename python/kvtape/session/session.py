@@ -18,28 +18,17 @@ from kvtape.session.context import LiveContext
 from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
 from kvtape.session.row_types import ROW_TYPES
+from kvtape.session.spec import SessionSpec
 from kvtape.types import SamplingParams
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
 
-__all__ = ["Answer", "Session", "SessionCounters", "SessionSpec"]
+__all__ = ["Answer", "Session", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
 FOREGROUND_WAIT = 2.0  # seconds a second question waits for the first
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSpec:
-    """What a session is created with."""
-
-    prompt: str = ""
-    context: int | None = None  # longest context in tokens; None: the engine's
-    flash: tuple[tuple[str, int], ...] = ()  # (query, max_tokens)
-    mark_prefix: bool = False
-    wire: int = 1  # generation of the protocol that created it
-    type: str = "ohlcv"  # of its rows
 
 
 @dataclass(slots=True)
@@ -127,8 +116,8 @@ class Session:
             Conflict: two of the flash queries are equal, or there are too many.
         """
         self.context.begin(self._framing.head, self._framing.head_ids)
-        for query, max_tokens in self.spec.flash:
-            await self.add_flash(query, max_tokens)
+        for flash in self.spec.flash:
+            await self.add_flash(flash.query, flash.max_tokens)
         if self.spec.mark_prefix:
             self.mark_prefix()
 

@@ -27,7 +27,8 @@ from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes import session_views as views
 from kvtape.server.routes.common import read_body, runtime_of
 from kvtape.session.events import Subscription
-from kvtape.session.session import Answer, Session, SessionSpec
+from kvtape.session.session import Answer, Session
+from kvtape.session.spec import FlashSpec, SessionSpec
 
 __all__ = ["ROUTES"]
 
@@ -43,7 +44,8 @@ async def create_session(request: Request) -> Response:
     """Open a session."""
     sessions = runtime_of(request).sessions
     call = decode_create(await read_body(request))
-    spec = SessionSpec(call.prompt, call.context, call.flash, call.mark_prefix, wire=1, type=call.type)
+    flash = tuple(FlashSpec(query, max_tokens) for query, max_tokens in call.flash)
+    spec = SessionSpec(call.prompt, call.context, flash, call.mark_prefix, wire=1, type=call.type)
     return json_response(views.session_object(await sessions.create(spec)))
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
-from kvtape.session.context import MAX_BATCH, RING_CAPACITY, LiveContext
+from kvtape.session.context import MAX_BATCH, LiveContext
+from kvtape.session.intake import RING_CAPACITY
 from kvtape.session.row_types import ROW_TYPES
 from kvtape.session.rows import NameTables, parse_rows
 from tests.serving import CANDLES
@@ -21,10 +22,10 @@ class Log:
     """What a context tells its owner."""
 
     def __init__(self):
-        self.n_rows = self.n_changes = self.n_settled = 0
+        self.n_data = self.n_changes = self.n_settled = 0
 
-    def on_rows(self):
-        self.n_rows += 1
+    def on_data(self):
+        self.n_data += 1
 
     def on_change(self):
         self.n_changes += 1
@@ -42,10 +43,10 @@ def log():
 async def context(tiny_engine, log):
     engine = AsyncEngine.wrap(tiny_engine)
     made = LiveContext(
-        engine.open(),
+        engine.open,
         200,
         OHLCV,
-        on_rows=log.on_rows,
+        on_data=log.on_data,
         on_change=log.on_change,
         on_settled=log.on_settled,
         now=lambda: 7.0,
@@ -75,7 +76,7 @@ async def test_a_batch_settles_into_a_version(context, log):
     assert (context.version, context.counters.n_processed, context.counters.n_batches) == (1, 5, 1)
     assert context.settled_end == context.sequence.n_tokens == 2 + 3 + 50
     assert context.sequence.n_cached + 1 >= context.settled_end
-    assert (log.n_rows, log.n_changes, log.n_settled) == (1, 1, 1)
+    assert (log.n_data, log.n_changes, log.n_settled) == (1, 1, 1)
     assert context.tape.token_ids().tolist() == context.sequence.token_ids().tolist()
 
 
@@ -106,7 +107,7 @@ async def test_bad_rows_are_named_and_nothing_is_queued(context):
     with pytest.raises(InvalidRequest) as caught:
         context.push([*CANDLES[:2], {"o": 1, "h": 1, "l": "low", "c": 1, "v": 1}])
     assert caught.value.param == "data[2].l"
-    assert len(context.ring) == 0
+    assert context.n_pending == 0
     assert context.counters.total_enqueued == 0
 
 
@@ -204,9 +205,45 @@ async def test_a_fault_wakes_whoever_waits(context):
     context.push(CANDLES)
     waiting = asyncio.create_task(context.caught_up())
     await asyncio.sleep(0)
-    context.fail(RuntimeError("broken"))
+    context.turns.fail(RuntimeError("broken"))
     with pytest.raises(EngineFailed, match="broken"):
         await waiting
     assert context.stopped
     assert context.take_batch() is None
     assert context.push(CANDLES).n_pushed == 0
+
+
+async def test_a_feed_waits_for_room(context):
+    await context.feed(CANDLES[:1] * (RING_CAPACITY - 2))
+    feeding = asyncio.create_task(context.feed([*CANDLES, "and a text"]))
+    await asyncio.sleep(0.01)
+    assert not feeding.done()
+    context.n_ctx = 1_000_000  # of made-up tokens, of which a row has none here
+    while not feeding.done():
+        ingest(context, tokens_per_row=0, header=0)
+        await asyncio.sleep(0)
+    await feeding
+    assert (context.counters.total_enqueued, context.counters.total_dropped) == (RING_CAPACITY + 4, 0)
+
+
+async def test_a_feed_ends_where_nothing_fits_any_more(context):
+    feeding = asyncio.create_task(context.feed(CANDLES * RING_CAPACITY))
+    while not feeding.done():
+        ingest(context)
+        await asyncio.sleep(0)
+    with pytest.raises(ContextOverflow):
+        await feeding
+    assert context.full
+
+
+async def test_texts_are_ingested_in_their_place(context):
+    ack = context.push(["first", *CANDLES[:2], "last\n"])
+    assert (ack.n_pushed, ack.n_pending) == (4, 4)
+    while context.n_pending:
+        ingest(context)
+        await asyncio.sleep(0)
+    await context.caught_up()
+    assert [(entry.kind, entry.text) for entry in context.tape if entry.kind != "header"] == [
+        ("text", "first\n"), ("rows", ""), ("text", "last\n"),
+    ]  # fmt: skip
+    assert (context.counters.n_processed, context.n_rows) == (4, 2)

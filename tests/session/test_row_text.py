@@ -428,3 +428,28 @@ def test_tokens_of_the_other_types(model_path: Path, name: str, most: int) -> No
     assert [tokenizer.encode(text) for text in texts] == ids
     assert max(len(row) for row in ids[1:]) <= most
     assert tokenizer.decode([token_id for row in ids for token_id in row]) == "".join(texts)
+
+
+def test_times_and_scales_are_spelled_out_again():
+    """What a window keeps is readable by itself: the header's scale stays, all else is said anew."""
+    names = NameTables(ROW_TYPES["ohlcv"])
+    encoder = RowEncoder(ROW_TYPES["ohlcv"], names)
+    candles = [
+        {"o": 10, "h": 11, "l": 9, "c": 10, "v": 5, "sym": sym, "timestamp": 60 * t}
+        for t in range(1, 9)
+        for sym in ("A", "B")
+    ]
+    rows = parse_rows(ROW_TYPES["ohlcv"], candles, names)
+    header = encoder.header(rows[:4])
+    first, goes_on = encoder.encode(rows[:4]), encoder.encode(rows[4:8])
+    encoder.introduce_again()
+    again = encoder.encode(rows[8:])
+    assert not any("@" in text or "unit" in text for text in goes_on)
+    assert again[0].startswith("@1970-01-01T00:05 ")
+    assert again[1].startswith("B: price unit ")
+    assert "@1970-01-01T00:05 " in again[1]
+    decoded, symbols = decode_ohlcv(header + "".join(again))
+    assert symbols == ["A", "B"]
+    assert decoded["timestamp"].tolist() == rows["timestamp"][8:].tolist()
+    decoded, _ = decode_ohlcv(header + "".join(first + goes_on))
+    assert decoded["timestamp"].tolist() == rows["timestamp"][:8].tolist()

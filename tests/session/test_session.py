@@ -45,7 +45,7 @@ async def test_a_session_opens_with_its_prompt(manager):
     text = manager._engine.model.tokenizer.decode(session.token_ids().tolist(), special=True)
     assert text == "<|im_start|>system\nbe brief<|im_end|>\n"
     assert session.version == 0
-    assert session.prefix_end == session.n_tokens
+    assert session.context.prefix_end == session.n_tokens
 
 
 async def test_the_answer_is_about_everything_acknowledged_before_the_question(manager):

@@ -1,27 +1,29 @@
-"""The durable context of a session: rows and appended text go in at one end, data versions come out at the other.
+"""The live context of a session: data goes in at one end, data versions come out at the other.
 
-Everything here runs on the event loop. One change is on its way at a time, a batch of rows or an append, in the order
-in which they were acknowledged; each ends in a settle: its tokens are resident and the data version grows by one.
+Data is queued in the order in which it was acknowledged, taken up in batches, and appended to the durable context as
+text, a row or a pushed text at a time.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kvtape.errors import ContextOverflow, EngineFailed
-from kvtape.ring import RingBuffer
+from kvtape.errors import ContextOverflow
+from kvtape.session.durable import DurableContext
+from kvtape.session.intake import Intake
+from kvtape.session.push import Run, parse_push
 from kvtape.session.row_text import RowEncoder
 from kvtape.session.row_types import RowType
-from kvtape.session.rows import NameTables, check_rows, parse_rows
+from kvtape.session.rows import NameTables
+from kvtape.session.spec import Overflow
 from kvtape.session.stats import STATS
-from kvtape.session.tape import EntryKind, Tape
+from kvtape.session.tape import EntryKind
 from kvtape.types import WorkClass
 
 if TYPE_CHECKING:
@@ -29,10 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "IngestCounters", "LiveContext", "PushAck"]
 
-log = logging.getLogger(__name__)
-
-RING_CAPACITY = 16_384  # rows
-MAX_BATCH = 1_024  # rows taken off the ring at once
+MAX_BATCH = 1_024  # entries taken up at once
+MAX_BATCH_BYTES = 1 << 18  # of texts, the first apart
+ROW_TOKENS = 20  # of a row, until there are some
 
 
 class PushAck(NamedTuple):
@@ -41,6 +42,7 @@ class PushAck(NamedTuple):
     n_pushed: int
     n_dropped: int
     n_pending: int
+    pending_bytes: int
     total_enqueued: int
     total_dropped: int
     version: int
@@ -48,7 +50,7 @@ class PushAck(NamedTuple):
 
 @dataclass(slots=True)
 class IngestCounters:
-    """Cumulative counters of one session's ingest, in rows unless they say otherwise."""
+    """Cumulative counters of one session's ingest, in rows and texts unless they say otherwise."""
 
     total_enqueued: int = 0
     total_dropped: int = 0
@@ -61,243 +63,206 @@ class IngestCounters:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on their way into the context; `header` is there with the first ones."""
+    """Entries on their way into the context, all rows or all texts; `header` is there with the first rows."""
 
-    rows: np.ndarray
+    rows: np.ndarray | None
     header: str
     texts: list[str]
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
 
-class LiveContext:
+class LiveContext(DurableContext):
     """See the module.
 
-    `on_rows` is told that the ring has rows to take, `on_change` that the context is about to grow, `on_settled` that
-    there is a new version.
+    Args:
+        row_type: None where the session takes texts alone.
+        policy: what happens to data that a full queue has no room for.
+        on_data: is told that there is data to take up.
     """
 
     def __init__(
         self,
-        sequence: AsyncSequence,
+        open_sequence: Callable[[], AsyncSequence],
         n_ctx: int,
-        row_type: RowType,
+        row_type: RowType | None,
         *,
-        on_rows: Callable[[], None],
+        window: int | None = None,
+        policy: Overflow = "drop_newest",
+        on_data: Callable[[], None],
         on_change: Callable[[], None],
         on_settled: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
-        self.sequence = sequence
-        self.n_ctx = n_ctx
+        super().__init__(open_sequence, n_ctx, window=window, on_change=on_change, on_settled=on_settled, now=now)
         self.row_type = row_type
-        self.version = 0
-        self.n_prompt = 0  # tokens that the session opened with
-        self.settled_end = 0  # length of the context at the current version, in tokens
-        self.full = False  # rows no longer fit, and nothing leaves
-        self.fault: Exception | None = None
-        self.changing = False
+        self.full = False  # data no longer fits, and nothing leaves
         self.counters = IngestCounters()
-        self.tape = Tape()
-        self.ring = RingBuffer(row_type.dtype, RING_CAPACITY, overflow="drop_newest")
-        self.names = NameTables(row_type)
-        self.stats = STATS[row_type.name](self.names)
-        self._encoder = RowEncoder(row_type, self.names)
-        self._on_rows = on_rows
-        self._on_change = on_change
-        self._on_settled = on_settled
-        self._now = now
-        self._n_accepted = 0  # rows and appends acknowledged
-        self._n_settled = 0  # of which are part of the current version
-        self._append_after: int | None = None  # a waiting append goes in after so many
-        self._settling: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
+        self.intake = Intake(row_type, policy)
+        self.names = NameTables(row_type) if row_type else None
+        self.stats = STATS[row_type.name](self.names) if row_type and self.names else None
+        self._encoder = RowEncoder(row_type, self.names) if row_type and self.names else None
+        self._on_data = on_data
+        self._n_taken_up = 0  # entries that were taken off the queue and are part of the current version, or dropped
+        self._introduced_at = 0  # row tokens there were when times and scales were last spelled out
+
+    @property
+    def n_accepted(self) -> int:
+        """Rows and texts that were acknowledged."""
+        return self.intake.n_accepted
+
+    @property
+    def n_settled(self) -> int:
+        """Of these, the ones that are part of the current version, or were dropped."""
+        return self._n_taken_up + self.intake.n_lost
+
+    @property
+    def n_pending(self) -> int:
+        """Rows and texts acknowledged but not yet taken up."""
+        return len(self.intake)
+
+    @property
+    def n_rows(self) -> int:
+        """Typed rows in the context now."""
+        return self.tape.n_rows - self.tape.n_evicted_rows
 
     @property
     def stopped(self) -> bool:
-        """Whether rows are no longer taken in."""
+        """Whether data is no longer taken in."""
         return self.full or self.fault is not None
 
-    def begin(self, text: str, token_ids: Sequence[int]) -> None:
-        """Take in the text that the session opens with, as version 0.
-
-        Raises:
-            ContextOverflow: it leaves no room for anything else.
-        """
-        if len(token_ids) >= self.n_ctx:
-            raise ContextOverflow(
-                f"prompt has {len(token_ids)} tokens, at most {self.n_ctx - 1} fit",
-                param="prompt",
-                n_tokens=len(token_ids),
-                limit=self.n_ctx,
-            )
-        if token_ids:
-            self.sequence.append(token_ids)
-            self.tape.record_text(EntryKind.PROMPT, text, token_ids, at=self._now(), version=0)
-        self.n_prompt = self.settled_end = len(token_ids)
-
-    # -- rows --------------------------------------------------------------------------------------------------------
-
-    def push(self, data: Sequence[Any] | np.ndarray) -> PushAck:
-        """Check rows and queue those that fit; returns at once.
+    def push(self, data: str | Sequence[Any] | np.ndarray) -> PushAck:
+        """Check rows and texts and queue what the policy takes; returns at once.
 
         Args:
-            data: an array [n] of `row_type.dtype`, whose names count those of `names`; or rows decoded from JSON, as
-                `row_type.model` or as plain objects.
+            data: an array [n] of `row_type.dtype`, whose names count those of `names`; or a text; or a list of texts
+                and rows, the latter as decoded from JSON: as `row_type.model` or as plain objects.
 
         Raises:
-            InvalidRequest: a row is malformed, `param` names it; nothing was queued.
+            InvalidRequest: an entry is malformed, `param` names it; nothing was queued.
             TypeError: an array of another dtype or shape, or one that is not contiguous.
         """
-        if isinstance(data, np.ndarray):
-            check_rows(self.row_type, data, self.names)
-            rows = data
-        else:
-            rows = parse_rows(self.row_type, data, self.names)
-        n_pushed = 0 if self.stopped else self.ring.push(rows)
-        self.counters.total_enqueued += n_pushed
-        self.counters.total_dropped += len(rows) - n_pushed
-        self._n_accepted += n_pushed
-        if n_pushed:
-            self._on_rows()
+        runs = parse_push(data, self.row_type, self.names)
+        n_offered, n_pushed, n_dropped = sum(map(len, runs)), 0, self.counters.total_dropped
+        for run in runs:
+            n_accepted = self._put(run)
+            n_pushed += n_accepted
+            if n_accepted < len(run):
+                break
+        self.counters.total_dropped += n_offered - n_pushed
         return PushAck(
             n_pushed=n_pushed,
-            n_dropped=len(rows) - n_pushed,
-            n_pending=len(self.ring),
+            n_dropped=self.counters.total_dropped - n_dropped,
+            n_pending=len(self.intake),
+            pending_bytes=self.intake.n_bytes,
             total_enqueued=self.counters.total_enqueued,
             total_dropped=self.counters.total_dropped,
             version=self.version,
         )
 
+    async def feed(self, data: str | Sequence[Any] | np.ndarray) -> None:
+        """As `push`, but wait for room: nothing is refused. For feeds in this process.
+
+        Raises:
+            ContextOverflow: the context is full, and nothing leaves.
+            EngineFailed: the context takes nothing in any more.
+        """
+        for run in parse_push(data, self.row_type, self.names):
+            while True:
+                run = run[self._put(run) :]
+                if not len(run):
+                    break
+                if self.full:
+                    raise ContextOverflow(f"data: the context of {self.n_ctx} tokens is full", param="data")
+                await self._until_fewer_than(len(self.intake))
+
+    async def _until_fewer_than(self, n_pending: int) -> None:
+        await self.turns.wait_until(lambda: self.full or len(self.intake) < n_pending)
+
+    def _put(self, run: Run) -> int:
+        """Queue the first ones of a run, and let what they push out count as dropped; returns how many."""
+        if self.stopped:
+            return 0
+        n_lost = self.intake.n_lost
+        n_accepted = self.intake.put_texts(run) if isinstance(run, list) else self.intake.put_rows(run)
+        n_lost = self.intake.n_lost - n_lost
+        self.counters.total_enqueued += n_accepted
+        self.counters.total_dropped += n_lost
+        self.counters.n_processed += n_lost
+        if n_accepted:
+            self._on_data()
+        return n_accepted
+
     def take_batch(self) -> Batch | None:
-        """Take queued rows off the ring, unless another change comes first; goes on in `submit` or `fail`."""
-        if self.changing or self.fault is not None:
+        """Take queued data, unless another change comes first; goes on in `submit` or `fail`."""
+        most = self.turns.try_take()
+        limit = self._batch_size() if most is None else min(most, self._batch_size())
+        entries = self.intake.take(limit, MAX_BATCH_BYTES) if limit > 0 else []
+        if not len(entries):
             return None
-        limit = MAX_BATCH if self._append_after is None else min(MAX_BATCH, self._append_after - self._n_settled)
-        rows = self.ring.pop(limit)
-        if not len(rows):
-            return None
-        self.changing = True
-        header = "" if self.tape.n_rows else self._encoder.header(rows)
-        return Batch(rows, header, self._encoder.encode(rows))
+        self.turns.taken = True
+        if isinstance(entries, list):
+            return Batch(None, "", entries)
+        assert self._encoder is not None
+        header = "" if self.tape.n_rows else self._encoder.header(entries)
+        if self.window is not None and self.tape.n_row_tokens - self._introduced_at >= self.window // 2:
+            self._introduced_at = self.tape.n_row_tokens
+            self._encoder.introduce_again()  # before the rows that spell out times and scales have left
+        return Batch(entries, header, self._encoder.encode(entries))
 
-    def submit(self, batch: Batch, header_ids: list[int], row_ids: list[list[int]]) -> None:
-        """Append the rows that fit and settle in the background; the others count as dropped."""
-        if self.fault is not None:
-            return
-        room = 0 if self.full else self.n_ctx - self.sequence.n_tokens - len(header_ids)
-        n_fit = int(np.searchsorted(np.cumsum([len(ids) for ids in row_ids]), room, side="right")) if room > 0 else 0
-        rows, row_ids = batch.rows[:n_fit], row_ids[:n_fit]
-        if n_fit:
+    def _batch_size(self) -> int:
+        if self.window is None:
+            return MAX_BATCH
+        return max(1, min(MAX_BATCH, int(self.window / 4 / (self.tape.tokens_per_row() or ROW_TOKENS))))
+
+    def submit(self, batch: Batch, header_ids: list[int], entry_ids: list[list[int]]) -> None:
+        """Append what fits and settle in the background; what does not fit counts as dropped."""
+        if self.fault is None:
+            self.turns.start(partial(self._take_in, batch, header_ids, entry_ids))
+
+    async def _take_in(self, batch: Batch, header_ids: list[int], entry_ids: list[list[int]]) -> None:
+        n_entries = len(entry_ids)
+        begin, end = self._what_fits(len(header_ids), [len(ids) for ids in entry_ids])
+        if begin < end:
             self._on_change()
-            token_ids = header_ids + [token_id for ids in row_ids for token_id in ids]
-            self.sequence.append(token_ids, work=WorkClass.INGEST)
-            at, version = self._now(), self.version + 1
-            if batch.header:
-                self.tape.record_text(EntryKind.HEADER, batch.header, header_ids, at=at, version=version)
-            self.tape.record_rows(rows, row_ids, at=at, version=version)
+            if header_ids and self.tape.has_hole:
+                await self._rebase()  # the header joins the head, which lies in one piece
+            kept = entry_ids[begin:end]
+            token_ids = header_ids + [token_id for ids in kept for token_id in ids]
+            await self._extend(token_ids, lambda: self._record(batch, begin, header_ids, kept), WorkClass.INGEST)
             self.counters.n_tokens += len(token_ids)
-        if n_fit < len(batch.rows):
+        if end < n_entries:
             self.full = True
-            self.counters.total_dropped += len(batch.rows) - n_fit
-        self._settle_later(batch, rows)
+            self.counters.total_dropped += n_entries - end
+        self.tape.n_evicted += begin
+        if batch.rows is not None and self.stats is not None:
+            self.stats.add(batch.rows[:end])
+        counters, elapsed = self.counters, time.perf_counter_ns() - batch.started_ns
+        counters.n_processed += n_entries
+        counters.n_batches += 1
+        counters.process_ns += elapsed
+        counters.last_process_ns = elapsed
+        self._n_taken_up += n_entries
+        self._settle()
+        self.turns.release()
 
-    def fail(self, error: Exception) -> None:
-        """Stop for good; whoever waits for data gets the error."""
-        self.fault = error
-        self.changing = False
-        self._notify()
+    def _what_fits(self, n_header: int, n_tokens: list[int]) -> tuple[int, int]:
+        """Return which entries of so many tokens go in: the first ones, or with a window the last ones."""
+        if self.window is not None:
+            most = min(self.window, self.n_ctx - self.tape.head_end - n_header)
+            return len(n_tokens) - int(np.searchsorted(np.cumsum(n_tokens[::-1]), most, side="right")), len(n_tokens)
+        room = 0 if self.full else self.n_ctx - self.sequence.n_tokens - n_header
+        return 0, int(np.searchsorted(np.cumsum(n_tokens), room, side="right")) if room > 0 else 0
 
-    # -- text --------------------------------------------------------------------------------------------------------
-
-    async def append(self, text: str, token_ids: Sequence[int]) -> None:
-        """Append text after the rows acknowledged before it; its KV is computed in the background.
-
-        Raises:
-            ContextOverflow: it does not fit; nothing has changed.
-            EngineFailed: the context takes nothing in any more.
-        """
-        self._append_after = target = self._n_accepted
-        try:
-            await self._wait_until(lambda: self._n_settled >= target and not self.changing)
-            n_tokens = self.sequence.n_tokens + len(token_ids)
-            if n_tokens > self.n_ctx:
-                raise ContextOverflow(
-                    f"text needs {n_tokens} tokens of context with what the session holds, at most {self.n_ctx} fit",
-                    param="text",
-                    n_tokens=n_tokens,
-                    limit=self.n_ctx,
-                )
-            self._on_change()
-            if token_ids:
-                self.sequence.append(token_ids)
-            self.tape.record_text(EntryKind.TEXT, text, token_ids, at=self._now(), version=self.version + 1)
-            self._n_accepted += 1
-            self.changing = True
-            self._settle_later(None, None)
-        finally:
-            self._append_after = None
-            if len(self.ring):
-                self._on_rows()
-
-    # -- versions ----------------------------------------------------------------------------------------------------
-
-    async def caught_up(self) -> None:
-        """Wait until everything acknowledged so far is part of the current version.
-
-        Raises:
-            EngineFailed: the context takes nothing in any more.
-        """
-        target = self._n_accepted
-        await self._wait_until(lambda: self._n_settled >= target)
-
-    def branch(self) -> AsyncSequence:
-        """Fork the context at the current version, without what is still on its way."""
-        branch = self.sequence.fork()
-        branch.truncate(self.settled_end)
-        return branch
-
-    async def close(self) -> None:
-        """Stop settling and free the sequence."""
-        if self._settling is not None and not self._settling.done():
-            self._settling.cancel()
-            await asyncio.wait({self._settling})
-        self.fail(EngineFailed("the session was deleted"))
-        self.sequence.close()
-
-    def _settle_later(self, batch: Batch | None, rows: np.ndarray | None) -> None:
-        self._settling = asyncio.get_running_loop().create_task(self._settle(batch, rows))
-
-    async def _settle(self, batch: Batch | None, rows: np.ndarray | None) -> None:
-        try:
-            await self.sequence.resident()
-        except EngineFailed as error:
-            log.error("a session stopped taking in data: %s", error)
-            self.fail(error)
+    def _record(self, batch: Batch, begin: int, header_ids: list[int], kept: list[list[int]]) -> None:
+        at, version = self._now(), self.version + 1
+        if header_ids:
+            self.tape.record_text(EntryKind.HEADER, batch.header, header_ids, at=at, version=version)
+        if batch.rows is not None:
+            self.tape.record_rows(batch.rows[begin : begin + len(kept)], kept, at=at, version=version)
             return
-        if batch is None or rows is None:
-            self._n_settled += 1
-        else:
-            self.stats.add(rows)
-            counters, elapsed = self.counters, time.perf_counter_ns() - batch.started_ns
-            counters.n_processed += len(batch.rows)
-            counters.n_batches += 1
-            counters.process_ns += elapsed
-            counters.last_process_ns = elapsed
-            self._n_settled += len(batch.rows)
-        self.version += 1
-        self.settled_end = self.sequence.n_tokens
-        self.changing = False
-        self._on_settled()
-        self._notify()
-        if len(self.ring):
-            self._on_rows()
+        for text, ids in zip(batch.texts[begin:], kept, strict=False):
+            self.tape.record_text(EntryKind.TEXT, text, ids, at=at, version=version)
 
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    async def _wait_until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            if self.fault is not None:
-                raise EngineFailed(f"the session takes in no more data: {self.fault}")
-            await self._changed.wait()
+    def _take_up_more(self) -> None:
+        if len(self.intake):
+            self._on_data()

@@ -1,4 +1,4 @@
-"""All live sessions of an engine, and the one task that moves rows from their rings into their contexts."""
+"""All live sessions of an engine, and the one task that moves what was pushed into their contexts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 class SessionManager:
     """Creates, finds and deletes sessions.
 
-    One task drains the ring of every session that has rows, has all their texts encoded in one trip to an executor
+    One task drains the ring of every session that has data, has all their texts encoded in one trip to an executor
     thread, and submits one append a session; the settling of a session delays no other.
     """
 
@@ -53,7 +53,7 @@ class SessionManager:
         self._now = now
         self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
-        self._with_rows: set[Session] = set()
+        self._with_data: set[Session] = set()
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="kvtape-encode")
         self._task: asyncio.Task[None] | None = None
@@ -97,7 +97,7 @@ class SessionManager:
 
     def _open(self, session_id: str, spec: SessionSpec, framing: Framing) -> Session:
         return Session(
-            session_id, spec, self._engine, framing, totals=self.totals, on_rows=self._on_rows, now=self._now
+            session_id, spec, self._engine, framing, totals=self.totals, on_data=self._on_data, now=self._now
         )
 
     def get(self, session_id: str) -> Session:
@@ -141,11 +141,11 @@ class SessionManager:
 
     async def _remove(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is not None:  # else somebody else is at it
-            self._with_rows.discard(session)
+            self._with_data.discard(session)
             await session.close()
 
-    def _on_rows(self, session: Session) -> None:
-        self._with_rows.add(session)
+    def _on_data(self, session: Session) -> None:
+        self._with_data.add(session)
         self._wake.set()
 
     async def _run(self) -> None:
@@ -158,22 +158,17 @@ class SessionManager:
             self._wake.clear()
             await self._expire()
             batches = [
-                (session, batch) for session in self._with_rows if (batch := _guarded(session, _take)) is not None
+                (session, batch) for session in self._with_data if (batch := _guarded(session, _take)) is not None
             ]
-            self._with_rows.clear()  # a session that was still settling reports again when it has
+            self._with_data.clear()  # a session that was still settling reports again when it has
             if batches:
                 encoded = await loop.run_in_executor(self._executor, self._encode, [batch for _, batch in batches])
                 for (session, batch), token_ids in zip(batches, encoded, strict=True):
-                    _guarded(session, partial(self._submit, batch=batch, token_ids=token_ids))
+                    _guarded(session, partial(_submit, batch=batch, token_ids=token_ids))
 
     def _encode(self, batches: list[Batch]) -> list[tuple[list[int], list[list[int]]]]:
         encode = self._engine.model.tokenizer.encode
         return [(encode(batch.header), [encode(row) for row in batch.texts]) for batch in batches]
-
-    def _submit(self, session: Session, batch: Batch, token_ids: tuple[list[int], list[list[int]]]) -> None:
-        n_before = session.context.counters.n_tokens
-        session.context.submit(batch, *token_ids)
-        self.totals.ingested_tokens += session.context.counters.n_tokens - n_before
 
     async def _expire(self) -> None:
         oldest = self._now() - self._idle_seconds
@@ -191,11 +186,15 @@ def _take(session: Session) -> Batch | None:
     return session.context.take_batch()
 
 
+def _submit(session: Session, batch: Batch, token_ids: tuple[list[int], list[list[int]]]) -> None:
+    session.context.submit(batch, *token_ids)
+
+
 def _guarded(session: Session, step: Callable[[Session], T]) -> T | None:
     """Run one session's step; its fault stops that session and no other."""
     try:
         return step(session)
     except Exception as error:
         log.exception("session %s stopped taking in data", session.id)
-        session.context.fail(error)
+        session.context.turns.fail(error)
         return None

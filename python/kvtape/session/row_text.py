@@ -105,6 +105,18 @@ class RowEncoder:
         ends = offsets.tolist()
         return [text[begin:end].decode() for begin, end in pairwise(ends)]
 
+    def introduce_again(self) -> None:
+        """Spell out times and scales once more, from the next rows on: the ones that did will leave the context.
+
+        The scale of the first symbol is the header's and stays there.
+        """
+        self._text = _renderer(self.row_type, self.style)
+        self._n_names = [0] * len(self.row_type.names)
+        self._add_names()
+        for symbol, scale in self.scales.items():
+            assert self._unnamed is not None
+            self._add_scale(self.tables[self._unnamed][symbol], scale)
+
     @property
     def _unnamed(self) -> str | None:
         """The field that only shows where it is not the header's."""
@@ -112,11 +124,7 @@ class RowEncoder:
 
     def _introduce(self, rows: NDArray[Any]) -> None:
         """Tell the renderer new names, and fix the scale of each symbol that is here for the first time."""
-        for index, field in enumerate(self.row_type.names):
-            names = self.tables[field].names
-            for name in names[self._n_names[index] :]:
-                self._text.add_name(index, _shown(name))
-            self._n_names[index] = len(names)
+        self._add_names()
         if self._unnamed is None:
             return
         symbols = rows[self._unnamed]
@@ -125,13 +133,23 @@ class RowEncoder:
             if symbol in self.scales:
                 continue
             scale = choose_scale(rows[symbols == index], self._tick, self._volume_unit, self._interval)
-            self._text.add_series(
-                index,
-                units=[scale.price_unit, scale.volume_unit],
-                interval=scale.interval,
-                weekdays_only=scale.weekdays_only,
-            )
+            self._add_scale(index, scale)
             self.scales[symbol] = scale
+
+    def _add_names(self) -> None:
+        for index, field in enumerate(self.row_type.names):
+            names = self.tables[field].names
+            for name in names[self._n_names[index] :]:
+                self._text.add_name(index, _shown(name))
+            self._n_names[index] = len(names)
+
+    def _add_scale(self, index: int, scale: Scale) -> None:
+        self._text.add_series(
+            index,
+            units=[scale.price_unit, scale.volume_unit],
+            interval=scale.interval,
+            weekdays_only=scale.weekdays_only,
+        )
 
 
 def _renderer(row_type: RowType, style: RowStyle) -> _core.RowText:

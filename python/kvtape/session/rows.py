@@ -90,29 +90,38 @@ class NameTables:
         return bool(empty)
 
 
-def parse_rows(row_type: RowType, data: Sequence[Any], tables: NameTables) -> NDArray[Any]:
+def parse_rows(
+    row_type: RowType, data: Sequence[Any], tables: NameTables, *, places: Sequence[int] | None = None
+) -> NDArray[Any]:
     """Check JSON rows, decoded as `row_type.model` or as plain objects, and return an array [n] of `row_type.dtype`.
 
     New names join the tables. What the rows say is not judged, since such data exists: a candle whose high is below its
     low is taken as it is, and a time may be before the last one.
 
+    Args:
+        row_type: of the rows.
+        data: the rows.
+        tables: the session's names.
+        places: where each row stands in what was pushed, for messages; None: where it stands in `data`.
+
     Raises:
         InvalidRequest: a row breaks the schema; `param` names row and field. No name is added then.
     """
+    places = places or range(len(data))
     try:
         rows = msgspec.convert(data, row_type.models)
     except msgspec.ValidationError:
-        for index, row in enumerate(data):
+        for index, row in zip(places, data, strict=True):
             _check_row(row_type, row, f"data[{index}]")
         raise  # unreachable unless the two checks disagree
     if row_type.names:
-        _add_names(row_type, rows, tables)
+        _add_names(row_type, rows, tables, places)
     out = np.empty(len(rows), row_type.dtype)
     row_type.layout.fill(list(map(msgspec.structs.astuple, rows)), tables.indices, out)
     return out
 
 
-def _add_names(row_type: RowType, rows: Sequence[Any], tables: NameTables) -> None:
+def _add_names(row_type: RowType, rows: Sequence[Any], tables: NameTables, places: Sequence[int]) -> None:
     found: dict[str, list[str]] = {}
     for field, rule in row_type.names.items():
         names: dict[str | None, None] = dict.fromkeys([getattr(row, field) for row in rows])
@@ -122,7 +131,7 @@ def _add_names(row_type: RowType, rows: Sequence[Any], tables: NameTables) -> No
     try:
         tables.extend(found)
     except InvalidRequest:
-        for index, row in enumerate(rows):
+        for index, row in zip(places, rows, strict=True):
             for field, rule in row_type.names.items():
                 if (name := getattr(row, field)) is not None:
                     check_name(name, rule, f"data[{index}].{field}")

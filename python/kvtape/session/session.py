@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kvtape.chat.conversation import Turn, begin_turn
 from kvtape.chat.framing import Framing
-from kvtape.errors import Conflict, EngineFailed, InvalidRequest
-from kvtape.session.context import LiveContext
+from kvtape.errors import Conflict, EngineFailed, InvalidRequest, SequenceLost
+from kvtape.session.context import LiveContext, PushAck
 from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
 from kvtape.session.row_types import ROW_TYPES
-from kvtape.session.spec import SessionSpec
+from kvtape.session.spec import OVERFLOWS, TEXT, SessionSpec
 from kvtape.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -74,19 +74,23 @@ class Session:
         framing: Framing,
         *,
         totals: SessionCounters,
-        on_rows: Callable[[Session], None],
+        on_data: Callable[[Session], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         if spec.context is not None and spec.context > engine.n_ctx:
             raise InvalidRequest(
                 f"context must be at most {engine.n_ctx} tokens on this server, found {spec.context}", param="context"
             )
-        row_type = ROW_TYPES.get(spec.type)
-        if row_type is None:
+        if spec.type != TEXT and spec.type not in ROW_TYPES:
             raise InvalidRequest(f"type must be one of {', '.join(ROW_TYPES)}, found {spec.type!r:.40}", param="type")
+        if spec.overflow not in (None, *OVERFLOWS):
+            raise InvalidRequest(
+                f"overflow must be one of {', '.join(OVERFLOWS)}, found {spec.overflow!r:.40}", param="overflow"
+            )
+        if spec.window is not None and spec.window < 1:
+            raise InvalidRequest(f"window must be at least 1 token, found {spec.window}", param="window")
         self.id = session_id
         self.spec = spec
-        self.prefix_end = 0
         self.turns = 0
         self.board = FlashBoard()
         self.hub = EventHub()
@@ -95,14 +99,17 @@ class Session:
         self._totals = totals
         self._now = now
         self._tail: AsyncSequence | None = None
+        self._n_ingested = 0
         self._foreground = asyncio.Lock()
         self._flash_task: asyncio.Task[None] | None = None
         self._closed = False
         self.context = LiveContext(
-            engine.open(),
+            engine.open,
             spec.context or engine.n_ctx,
-            row_type,
-            on_rows=lambda: on_rows(self),
+            ROW_TYPES.get(spec.type),
+            window=spec.window,
+            policy=spec.policy,
+            on_data=lambda: on_data(self),
             on_change=self._drop_tail,
             on_settled=self._settled,
             now=now,
@@ -119,7 +126,7 @@ class Session:
         for flash in self.spec.flash:
             await self.add_flash(flash.query, flash.max_tokens)
         if self.spec.mark_prefix:
-            self.mark_prefix()
+            await self.mark_prefix()
 
     @property
     def version(self) -> int:
@@ -145,7 +152,7 @@ class Session:
     def idle(self) -> bool:
         """Whether nothing is running, pending or listening."""
         context = self.context
-        return not (self.busy or self._flash_task or context.changing or len(context.ring) or len(self.hub))
+        return not (self.busy or self._flash_task or context.changing or context.n_pending or len(self.hub))
 
     def token_ids(self) -> np.ndarray:
         """Return the tokens of the context, tail included, [n_tokens] int32."""
@@ -170,11 +177,17 @@ class Session:
             self._foreground.release()
         return len(ids)
 
-    def mark_prefix(self) -> int:
-        """Freeze the context of the current version as the session's prefix; returns its end in tokens."""
-        self.prefix_end = max(self.prefix_end, self.context.settled_end)
-        self.context.sequence.freeze(self.prefix_end)
-        return self.prefix_end
+    async def mark_prefix(self) -> int:
+        """Freeze the context as the session's prefix; returns its end in tokens.
+
+        Raises:
+            InvalidRequest: it leaves too little room for the window to move.
+        """
+        return await self.context.mark_prefix()
+
+    def push(self, data: str | Sequence[Any] | np.ndarray) -> PushAck:
+        """Queue data; returns at once. See `LiveContext.push`."""
+        return self.context.push(data)
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -204,16 +217,26 @@ class Session:
             if hit is not None:
                 self._totals.flash_hits += 1
                 return Answer(self, self.version, cached=hit)
-            branch = self._tail.fork() if question is None and self._tail is not None else self.context.branch()
-            try:
-                turn = begin_turn(branch, ids, params, limit=self.context.n_ctx, param="prompt")
-            except BaseException:
-                branch.close()
-                raise
+            turn = await self._begin_turn(ids, params, on_tail=question is None)
             return Answer(self, self.version, turn=turn, keep_tail=keep_tail)
         except BaseException:
             self._foreground.release()
             raise
+
+    async def _begin_turn(self, ids: list[int], params: SamplingParams, *, on_tail: bool) -> Turn:
+        """Fork the context, or the tail that the last question left, and append a question."""
+        while True:
+            await self.context.make_room(len(ids) + (params.max_tokens or 0))
+            try:
+                branch = self._tail.fork() if on_tail and self._tail is not None else self.context.branch()
+                try:
+                    return begin_turn(branch, ids, params, limit=self.context.n_ctx, param="prompt")
+                except BaseException:
+                    branch.close()
+                    raise
+            except SequenceLost:
+                self._drop_tail()
+                await self.context.recover()
 
     def _cached_answer(self, question: str, params: SamplingParams, fast_answer: bool | None) -> FlashQuery | None:
         allowed = (params.temperature == 0.0 and not params.stop) if fast_answer is None else fast_answer
@@ -268,7 +291,9 @@ class Session:
 
     def _settled(self) -> None:
         context = self.context
-        self.hub.publish(DataUpdated(self.version, context.settled_end, len(context.ring), context.tape.n_rows))
+        self._totals.ingested_tokens += context.counters.n_tokens - self._n_ingested
+        self._n_ingested = context.counters.n_tokens
+        self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows))
         self._evaluate_flash()
 
     def _evaluate_flash(self) -> None:
@@ -279,18 +304,29 @@ class Session:
     async def _run_flash(self) -> None:
         try:
             while not self._closed and (queries := self.board.stale(self.version)):
-                await evaluate(
-                    queries,
-                    self.context.branch,
-                    version=self.version,
-                    limit=self.context.n_ctx,
-                    now=self._now,
-                    on_answer=self._take_answer,
-                )
+                await self._evaluate(queries)
         except* EngineFailed as errors:
             log.error("session %s no longer evaluates its flash queries: %s", self.id, errors.exceptions[0])
         finally:
             self._flash_task = None
+
+    async def _evaluate(self, queries: list[FlashQuery]) -> None:
+        await self.context.make_room(max(len(query.token_ids) + query.max_tokens for query in queries))
+        version = self.version
+        try:
+            await evaluate(
+                queries,
+                self.context.branch,
+                version=version,
+                limit=self.context.n_ctx,
+                now=self._now,
+                on_answer=self._take_answer,
+            )
+        except* SequenceLost:  # with a window, KV that is taken away is gone: ask those again that have no answer
+            for query in queries:
+                if query.answer is None or query.answer.version != version:
+                    query.tried_version = None
+            await self.context.recover()
 
     def _take_answer(self, query: FlashQuery, answer: FlashAnswer) -> None:
         if self.board.queries.get(query.id) is query:

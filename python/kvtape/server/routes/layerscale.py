@@ -89,14 +89,14 @@ async def slots(request: Request) -> Response:
 
 async def mark_prefix(request: Request) -> Response:
     """Freeze the durable context as it is."""
-    prefix_end = _session(request).mark_prefix()
+    prefix_end = await unless_gone(request, _session(request).mark_prefix())
     return json_response(models.MarkPrefixResult(prefix_end, f"the first {prefix_end} tokens are frozen"))
 
 
 async def push(request: Request) -> Response:
     """Queue rows; the model is not waited for."""
     session = _session(request)
-    ack = session.context.push(decode_push(await read_body(request), session.context.row_type.model))
+    ack = session.push(decode_push(await read_body(request), views.row_model(session)))
     return json_response(views.push_result(session, ack))
 
 

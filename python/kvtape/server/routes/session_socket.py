@@ -73,13 +73,13 @@ async def _read(socket: WebSocket, session: Session, subscription: Subscription)
             raise WebSocketDisconnect(message["code"])
         session.touch()
         try:
-            request = decode_message(_text(message), session.context.row_type.model)
+            request = decode_message(_text(message), views.row_model(session))
             if isinstance(request, CloseMessage):
                 return
             if isinstance(request, PingMessage):
                 answer = encode_pong()
             else:
-                answer = encode_event(views.push_result(session, session.context.push(request.data)))
+                answer = encode_event(views.push_result(session, session.push(request.data)))
         except KvtapeError as error:
             answer = encode_error(error)
         subscription.put(answer)  # in front of every event that the push will cause

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
+from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.openai.reply import encode_usage
 from kvtape.session.context import PushAck
@@ -41,25 +42,25 @@ def session_object(session: Session) -> models.SessionObject:
         kv_tokens=kv_tokens,
         data_end=data_end,
         data_version=session.version,
-        pending=len(context.ring),
+        pending=context.n_pending,
         turns=session.turns,
-        evicted=0,
+        evicted=context.n_evicted,
         busy=session.busy,
         pre_decode=False,
         ready=False,
-        frozen_end=session.prefix_end or UNSET,
+        frozen_end=session.context.prefix_end or UNSET,
         session_id=session.id,
         type=session.spec.type,
         n_tokens=n_tokens,
         context=context.n_ctx,
         context_size=context.n_ctx,
-        window_size=0,
+        window_size=context.window or 0,
         pos_min=0,
         pos_max=max(n_tokens - 1, 0),
         pos_next=n_tokens,
-        prefix_end=session.prefix_end,
-        data_region=models.DataRegion(session.prefix_end, data_end, 0),
-        data_count=context.tape.n_rows,
+        prefix_end=session.context.prefix_end,
+        data_region=models.DataRegion(session.context.prefix_end, data_end, session.context.window or 0),
+        data_count=context.n_rows,
         pending_prefill=max(n_tokens - 1 - kv_tokens, 0),
         cache_usage=kv_tokens / context.n_ctx,
         created_at=created,
@@ -71,6 +72,12 @@ def session_object(session: Session) -> models.SessionObject:
     )
 
 
+def row_model(session: Session) -> Any:
+    """Return what the rows of a session are decoded as; anything where it has none."""
+    row_type = session.context.row_type
+    return Any if row_type is None else row_type.model
+
+
 def slot_list(session: Session) -> models.SlotList:
     """Describe the parts of a session's context: what it opened with, what came later, the last question and answer."""
     data_end, total = session.context.sequence.n_tokens, session.n_tokens
@@ -79,22 +86,21 @@ def slot_list(session: Session) -> models.SlotList:
     for name, end in ends.items():
         slots.append(models.Slot(name, start, end, end - start))
         start = end
-    region = models.DataRegion(session.prefix_end, data_end, 0)
-    return models.SlotList(slots, session.prefix_end, region, total, total)
+    region = models.DataRegion(session.context.prefix_end, data_end, session.context.window or 0)
+    return models.SlotList(slots, session.context.prefix_end, region, total, total)
 
 
 def push_result(session: Session, ack: PushAck) -> models.PushResult:
     """Describe an acknowledged push."""
-    ring = session.context.ring
     return models.PushResult(
         pushed=ack.n_pushed,
         dropped=ack.n_dropped,
         queue_size=ack.n_pending,
-        queue_capacity=ring.capacity,
+        queue_capacity=session.context.intake.capacity,
         total_enqueued=ack.total_enqueued,
         total_dropped=ack.total_dropped,
         pending=ack.n_pending,
-        pending_bytes=ack.n_pending * ring.dtype.itemsize,
+        pending_bytes=ack.pending_bytes,
         total_pushed=ack.total_enqueued,
         data_version=ack.version,
     )
@@ -111,9 +117,9 @@ def stream_status(session: Session) -> models.StreamStatus:
             initialized=True,
             running=not context.stopped,
             error=context.stopped,
-            queue_size=len(context.ring),
-            queue_capacity=context.ring.capacity,
-            window_size=0,
+            queue_size=context.n_pending,
+            queue_capacity=context.intake.capacity,
+            window_size=context.window or 0,
             process_interval_us=0,  # rows are taken up as they come
         ),
         statistics=models.StreamStatistics(
@@ -126,7 +132,7 @@ def stream_status(session: Session) -> models.StreamStatus:
         ),
         data=models.StreamData(
             initialized=context.tape.n_rows > 0,
-            data_count=context.tape.n_rows,
+            data_count=context.n_rows,
             total_data_tokens=context.tape.n_row_tokens,
             pos_next=context.sequence.n_tokens,
             tokens_per_row=context.tape.tokens_per_row(),
@@ -136,6 +142,8 @@ def stream_status(session: Session) -> models.StreamStatus:
 
 def stats(session: Session) -> models.Stats:
     """Describe the rows of a session."""
+    if session.context.stats is None:
+        raise InvalidRequest("the session has no typed data, so there are no statistics")
     figures: models.Stats = msgspec.convert(session.context.stats.summary(), models.Stats)
     return figures
 

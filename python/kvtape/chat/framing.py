@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kvtape.chat.template import template_of
 from kvtape.errors import InvalidRequest
+from kvtape.types import Thinking
 
 if TYPE_CHECKING:
     from kvtape.engine.sequence import SequenceBase
@@ -52,18 +53,21 @@ class Framing:
             return None
         return head if whole.startswith(head) else None
 
-    def _render_whole(self, question: str) -> str:
+    def _render_whole(self, question: str, thinking: Thinking | None = None) -> str:
         assert self._template is not None
         messages = [self._system, {"role": "user", "content": question}]
-        return self._template.render(messages, add_generation_prompt=True, now=self._now)
+        options: dict[str, Any] = {}
+        if thinking is not None and thinking.enabled is not None:
+            options["enable_thinking"] = thinking.enabled
+        return self._template.render(messages, add_generation_prompt=True, now=self._now, **options)
 
-    def encode_question(self, question: str) -> list[int]:
-        """Return the tokens that are appended to the session's context to ask `question`.
+    def encode_question(self, question: str, thinking: Thinking | None = None) -> list[int]:
+        """Return the tokens that are appended to the session's context to ask `question`; raw text does not think.
 
         Raises:
             InvalidRequest: the template or the tokenizer refuses it.
         """
-        text = self._render_whole(question)[len(self.head) :] if self.templated else question
+        text = self._render_whole(question, thinking)[len(self.head) :] if self.templated else question
         return self._tokenizer.encode(text, parse_special=self.templated)
 
     def encode_text(self, text: str) -> list[int]:

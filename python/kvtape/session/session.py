@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from kvtape.errors import Conflict, EngineFailed, InvalidRequest, SequenceLost
 from kvtape.session.context import LiveContext, PushAck
 from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
+from kvtape.session.ready import GAP_THRESHOLD, ReadyPosition
 from kvtape.session.row_types import ROW_TYPES
 from kvtape.session.spec import OVERFLOWS, TEXT, SessionSpec
-from kvtape.types import SamplingParams
+from kvtape.types import SamplingParams, Thinking
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
@@ -37,22 +39,29 @@ class SessionCounters:
 
     turns: int = 0
     flash_hits: int = 0
+    ready_exits: int = 0
     cached_tokens: int = 0
     ingested_tokens: int = 0
 
 
 @dataclass(slots=True)
 class Answer:
-    """A question being answered: `cached` by a flash query, or by a `turn` that generates.
+    """A question being answered: by `text` that was there already, or by a `turn` that generates.
 
-    `close` must be called in any case; until then the session takes no other question. A finished turn stays as the
-    session's tail, one that was left is cancelled.
+    The text is that of a flash query, which `cached` names, or is `speculative`: how the answer begins has decided.
+
+    `close` must be called in any case; until then a session whose answer is a turn takes no other question. A finished
+    turn stays as the session's tail, one that was left is cancelled.
     """
 
     session: Session
     version: int
     cached: FlashQuery | None = None
+    found: FlashAnswer | None = None  # its answer, which stays what it is
     turn: Turn | None = None
+    text: str = ""
+    speculative: bool = False
+    logit_gap: float | None = None  # of a speculative answer
     keep_tail: bool = True
     _open: bool = True
 
@@ -114,6 +123,7 @@ class Session:
             on_settled=self._settled,
             now=now,
         )
+        self.ready = ReadyPosition(self.context, whole_words=spec.wire == 1, may_run=self._has_time)
 
     async def begin(self) -> None:
         """Take in the prompt and register the flash queries the session was created with.
@@ -152,7 +162,8 @@ class Session:
     def idle(self) -> bool:
         """Whether nothing is running, pending or listening."""
         context = self.context
-        return not (self.busy or self._flash_task or context.changing or context.n_pending or len(self.hub))
+        runs = self.busy or self._flash_task or self.ready.running
+        return not (runs or context.changing or context.n_pending or len(self.hub))
 
     def token_ids(self) -> np.ndarray:
         """Return the tokens of the context, tail included, [n_tokens] int32."""
@@ -197,27 +208,44 @@ class Session:
         params: SamplingParams,
         *,
         fast_answer: bool | None = None,
+        candidates: Sequence[str] = (),
+        gap_threshold: float = GAP_THRESHOLD,
+        thinking: Thinking | None = None,
         keep_tail: bool = True,
     ) -> Answer:
         """Start answering a question about everything acknowledged so far; None continues the context as it is.
 
-        A flash query that asks the same and has a current answer is used when `fast_answer` is true; also when it is
-        None and the request is greedy and sets no stop strings; never when it is false.
+        What is there already is served at once, even while another request has the foreground:
+
+        - The current answer of a flash query that asks the same, if `fast_answer` is true; also where it is None and
+          the request sets no stop strings and is greedy or of the second generation, whose clients draw by default.
+        - One of the `candidates`, if the ready position decides for it; with `fast_answer` true and no candidates the
+          first word. The gap to the second best token must be at least `gap_threshold`.
+
+        `thinking` that changes the prompt rules out both.
 
         Raises:
             Conflict: another request has the foreground and did not end in time.
             ContextOverflow: the question does not fit.
             InvalidRequest: there is nothing to generate from.
         """
-        ids = [] if question is None else await asyncio.to_thread(self._framing.encode_question, question)
+        find = partial(self._find, question, params, fast_answer, candidates, gap_threshold)
+        plain = thinking is None or thinking.enabled is None
+        if plain and self._caught_up and (answer := find()):
+            return answer
+        self.ready.stop()
+        ids: list[int] = []
+        if question is not None:
+            ids, plain = await asyncio.to_thread(self._encode_question, question, thinking)
         await self._take_foreground()
         try:
             await self.context.caught_up()
-            hit = None if question is None else self._cached_answer(question, params, fast_answer)
-            if hit is not None:
-                self._totals.flash_hits += 1
-                return Answer(self, self.version, cached=hit)
+            if plain and (answer := find()):
+                self._foreground.release()
+                return answer
             turn = await self._begin_turn(ids, params, on_tail=question is None)
+            if question is not None and plain and self.spec.pre_decode:
+                self.ready.asked(question, ids)
             return Answer(self, self.version, turn=turn, keep_tail=keep_tail)
         except BaseException:
             self._foreground.release()
@@ -238,29 +266,64 @@ class Session:
                 self._drop_tail()
                 await self.context.recover()
 
-    def _cached_answer(self, question: str, params: SamplingParams, fast_answer: bool | None) -> FlashQuery | None:
-        allowed = (params.temperature == 0.0 and not params.stop) if fast_answer is None else fast_answer
-        hit = self.board.find_answer(question, self.version) if allowed else None
-        if hit is None or hit.answer is None:
+    def _encode_question(self, question: str, thinking: Thinking | None) -> tuple[list[int], bool]:
+        """Return a question's tokens, and whether they are those of the same question without `thinking`."""
+        ids = self._framing.encode_question(question, thinking)
+        return ids, thinking is None or thinking.enabled is None or ids == self._framing.encode_question(question)
+
+    @property
+    def _caught_up(self) -> bool:
+        """Whether everything acknowledged is part of the current version."""
+        context = self.context
+        return not (context.changing or context.n_pending or context.fault)
+
+    def _find(
+        self,
+        question: str | None,
+        params: SamplingParams,
+        fast_answer: bool | None,
+        candidates: Sequence[str],
+        gap_threshold: float,
+    ) -> Answer | None:
+        """Return an answer that is there already, if it may be served."""
+        if question is None:
             return None
-        fits = params.max_tokens is None or hit.answer.n_tokens <= params.max_tokens
-        return hit if fits else None
+        drawn = self.spec.wire == 1 and params.temperature > 0.0
+        allowed = not (drawn or params.stop) if fast_answer is None else fast_answer
+        query = self.board.find_answer(question, self.version) if allowed else None
+        if query and (found := query.answer) and (params.max_tokens is None or found.n_tokens <= params.max_tokens):
+            self._totals.flash_hits += 1
+            return Answer(self, self.version, cached=query, found=found, text=found.value)
+        ready = self.ready.find(question) if candidates or fast_answer else None
+        if ready is None or ready.gap < gap_threshold:
+            return None
+        text = ready.decides(candidates) if candidates else ready.word
+        if not text:
+            return None
+        self._totals.ready_exits += 1
+        return Answer(self, self.version, text=text, speculative=True, logit_gap=ready.gap)
 
     def _end(self, answer: Answer) -> None:
         turn = answer.turn
         if turn is None or turn.finished is not None:
             self.turns += 1
             self._totals.turns += 1
-        if turn is not None:
-            if turn.finished is not None and turn.finished.usage is not None:
-                self._totals.cached_tokens += turn.finished.usage.cached_tokens
-            current = answer.version == self.version and not self.context.changing and not self._closed
-            self._drop_tail()
-            if turn.finished is not None and answer.keep_tail and current:
-                self._tail = turn.sequence
-            else:
-                turn.close()
+        if turn is None:
+            return
+        if turn.finished is not None and turn.finished.usage is not None:
+            self._totals.cached_tokens += turn.finished.usage.cached_tokens
+        current = answer.version == self.version and not self.context.changing and not self._closed
+        self._drop_tail()
+        if turn.finished is not None and answer.keep_tail and current:
+            self._tail = turn.sequence
+        else:
+            turn.close()
         self._foreground.release()
+        self.ready.refresh()
+
+    def _has_time(self) -> bool:
+        """Whether nothing runs that must not be delayed."""
+        return not (self.busy or self._flash_task or self._closed)
 
     def _drop_tail(self) -> None:
         if self._tail is not None:
@@ -295,10 +358,12 @@ class Session:
         self._n_ingested = context.counters.n_tokens
         self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows))
         self._evaluate_flash()
+        self.ready.refresh()
 
     def _evaluate_flash(self) -> None:
         """Start evaluating unless that is running already; a running one goes on to newer versions by itself."""
         if self._flash_task is None and self.version and not self._closed and self.board.stale(self.version):
+            self.ready.stop()
             self._flash_task = asyncio.get_running_loop().create_task(self._run_flash())
 
     async def _run_flash(self) -> None:
@@ -309,6 +374,7 @@ class Session:
             log.error("session %s no longer evaluates its flash queries: %s", self.id, errors.exceptions[0])
         finally:
             self._flash_task = None
+        self.ready.refresh()
 
     async def _evaluate(self, queries: list[FlashQuery]) -> None:
         await self.context.make_room(max(len(query.token_ids) + query.max_tokens for query in queries))
@@ -336,6 +402,7 @@ class Session:
     async def close(self) -> None:
         """Stop everything, free the KV and end all event streams."""
         self._closed = True
+        self.ready.stop()
         if self._flash_task is not None:
             self._flash_task.cancel()
             await asyncio.wait({self._flash_task})

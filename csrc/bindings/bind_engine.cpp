@@ -142,6 +142,8 @@ void bind_engine(py::module_& m) {
           "sequence"_a)
       .def("step", &step, "One step: (token events, ids of sequences now resident or lost), or None after stop().")
       .def("stop", &Engine::stop, unlocked)
+      .def("hold", &Engine::hold, unlocked)
+      .def("release", &Engine::release, unlocked)
       .def("stats",
            [](Engine& self) {
              const engine::Stats s = self.stats();

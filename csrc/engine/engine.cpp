@@ -306,6 +306,19 @@ void Engine::stop() {
   work_added_.notify_all();
 }
 
+void Engine::hold() {
+  const auto lock = enter();
+  ++n_holding_;
+}
+
+void Engine::release() noexcept {
+  {
+    std::lock_guard lock(mutex_);
+    --n_holding_;
+  }
+  work_added_.notify_one();
+}
+
 Stats Engine::stats() {
   const auto lock = enter();
   Stats stats = stats_;

@@ -56,6 +56,10 @@ class Engine {
   bool step(Events& events);
   void stop();
 
+  // From hold() to its release() no step begins, so that what is submitted meanwhile runs in one; they nest.
+  void hold();
+  void release() noexcept;
+
   [[nodiscard]] Stats stats();
   void check_integrity();  // throws std::logic_error; for tests
   [[nodiscard]] const model::Runner& runner() const noexcept { return *runner_; }
@@ -89,6 +93,7 @@ class Engine {
   std::unordered_map<GenerationId, std::shared_ptr<Sequence>> generating_;
   std::uint64_t next_id_ = 1, clock_ = 0;
   bool stopping_ = false, changed_ = false;
+  int n_holding_ = 0;
   Stats stats_;
 
   Plan plan_;

@@ -16,6 +16,7 @@ bool Engine::step(Events& events) {
   {
     std::unique_lock lock(mutex_);
     for (;;) {
+      work_added_.wait(lock, [&] { return stopping_ || n_holding_ == 0; });
       if (stopping_) return false;
       changed_ = false;
       scheduler_.make_plan(sequences_, plan_, stats_);

@@ -418,6 +418,10 @@ class Engine:
         """One step: (token events, ids of sequences now resident or lost), or None after stop()."""
 
     def stop(self) -> None: ...
+    def hold(self) -> None:
+        """Begin no step until release(); they nest."""
+
+    def release(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
     def check_integrity(self) -> None:
         """Raise RuntimeError where a block leaked; for tests."""

@@ -49,6 +49,25 @@ async def test_many_at_once(blocking: Engine) -> None:
     assert await asyncio.gather(*(ask(i) for i in range(6))) == alone
 
 
+async def test_what_is_submitted_together_runs_together(blocking: Engine) -> None:
+    engine = AsyncEngine.wrap(blocking)
+    base = engine.open()
+    base.append(PROMPT * 20)
+    await base.resident()
+    n_steps = engine.stats().steps
+    with engine.together():
+        forks = [base.fork() for _ in range(20)]
+        for i, fork in enumerate(forks):
+            fork.append(f" question {i}")
+        generations = [fork.generate(max_tokens=3, ignore_eos=True, speculate=False) for fork in forks]
+    for generation in generations:
+        assert len([event async for event in generation]) == 3
+    assert engine.stats().steps == n_steps + 3
+    with pytest.raises(ValueError, match="inside"), blocking.together():
+        raise ValueError("inside")
+    assert [event async for event in base.generate(max_tokens=1)]
+
+
 async def test_leaving_the_loop_cancels(blocking: Engine) -> None:
     engine = AsyncEngine.wrap(blocking)
     sequence = engine.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -166,6 +167,10 @@ class AsyncEngine:
             Overloaded: too many are open.
         """
         return AsyncSequence(self, self.core.native.open())
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let what a `with` block submits run in one step: none begins before it ends. It must not wait for any."""
+        return self.core.together()
 
     def stats(self) -> EngineStats:
         """Return the engine's counters."""

@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -166,6 +167,15 @@ class EngineCore:
             known = self._generations.pop(generation, None)
         if known is not None and self._thread.is_alive():
             self.native.cancel(generation)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Begin no step before the block has ended, so that what it submits runs in one; it must not wait inside."""
+        self.native.hold()
+        try:
+            yield
+        finally:
+            self.native.release()
 
     def wait_resident(self, sequence: int, sink: Sink, target: Any) -> bool:
         """Return True where all tokens but the last have KV; else `target` gets None when they may have.

@@ -500,6 +500,28 @@ void test_usage_counts_what_was_computed() {
   CHECK(cached_of(twin) == 14);
 }
 
+// What is submitted under hold() runs in one step, after the last release().
+void test_holds() {
+  Driver driver(64, 48);
+  Engine& engine = *driver.engine;
+  const auto steps = engine.stats().steps;
+  std::vector<GenerationId> ids;
+  engine.hold();
+  engine.hold();
+  for (std::int32_t i = 0; i < 5; ++i) {
+    const SequenceId id = engine.open();
+    engine.append(id, Tokens{3, 4, i}, WorkClass::flash);
+    ids.push_back(engine.generate(id, params(2, WorkClass::flash)));
+    if (i == 2) engine.release();
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(engine.stats().steps == steps);
+  engine.release();
+  for (const auto id : ids) driver.wait_end(id);
+  CHECK(engine.stats().steps == steps + 2);
+  engine.hold();  // and does not keep the engine from stopping
+}
+
 // Without its mask a generation takes no step beyond its prompt, and holds nobody up; with it, it goes on.
 void test_waits_for_masks() {
   Driver driver(64, 48);
@@ -809,6 +831,7 @@ int main(int argc, char** argv) {
   test_cancels(1000);
   test_generating_again_right_after_a_cancel(2000);
   test_usage_counts_what_was_computed();
+  test_holds();
   test_waits_for_masks();
   test_guided_behind_reasoning();
   test_a_closed_sequence_is_continued();

@@ -80,7 +80,7 @@ void bind_sampling(py::module_& m) {
                        std::size_t repeat_last_n, float frequency_penalty, float presence_penalty,
                        const std::vector<std::pair<std::int32_t, float>>& logit_bias,
                        std::vector<std::int32_t> allowed_tokens, std::uint64_t seed, std::uint64_t choice,
-                       bool logprobs, std::size_t top_logprobs) {
+                       bool logprobs, std::size_t top_logprobs, std::vector<std::int32_t> logprob_ids) {
              SamplingParams params{temperature,
                                    top_k,
                                    top_p,
@@ -94,13 +94,14 @@ void bind_sampling(py::module_& m) {
                                    seed,
                                    choice,
                                    logprobs,
-                                   top_logprobs};
+                                   top_logprobs,
+                                   std::move(logprob_ids)};
              for (const auto& [token, bias] : logit_bias) params.logit_bias.push_back({token, bias});
              return params;
            }),
            py::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repeat_penalty"_a, "repeat_last_n"_a,
            "frequency_penalty"_a, "presence_penalty"_a, "logit_bias"_a, "allowed_tokens"_a, "seed"_a, "choice"_a,
-           "logprobs"_a, "top_logprobs"_a);
+           "logprobs"_a, "top_logprobs"_a, "logprob_ids"_a);
   m.def("sample", sample, "logits"_a.noconvert(), "params"_a, py::kw_only(), "recent"_a.noconvert(),
         "mask"_a.noconvert(), "draw"_a, "logit_gap"_a, "vocab_size"_a, "isa"_a);
   m.def("log_softmax", log_softmax, "logits"_a.noconvert(), "out"_a.noconvert(), py::kw_only(), "isa"_a);

@@ -45,6 +45,7 @@ void Generation::prepare_close() {
   forced_.allowed_tokens.resize(1);
   forced_.logprobs = params_.sampling.logprobs;
   forced_.top_logprobs = params_.sampling.top_logprobs;
+  forced_.logprob_ids = params_.sampling.logprob_ids;
 }
 
 void Generation::set_mask(std::span<const std::uint64_t> words) {

@@ -330,6 +330,7 @@ void check(const SamplingParams& params, std::size_t vocab_size) {
     refuse("temperature is " + std::to_string(params.temperature) + ", wanted at least 0");
   }
   for (const LogitBias& entry : params.logit_bias) check_token(entry.token, vocab_size, "logit_bias");
+  for (const std::int32_t token : params.logprob_ids) check_token(token, vocab_size, "logprob_ids");
   for (std::size_t i = 0; i < params.allowed_tokens.size(); ++i) {
     check_token(params.allowed_tokens[i], vocab_size, "allowed_tokens");
     if (i > 0 && params.allowed_tokens[i] <= params.allowed_tokens[i - 1]) refuse("allowed_tokens do not ascend");
@@ -369,6 +370,9 @@ std::optional<SampleResult> sample(const kernels::KernelTable& table, std::span<
     const LogSoftmax log_softmax(table, logits, scratch);
     result.logprob = log_softmax(logits[static_cast<std::size_t>(result.token)]);
     buffers.top.clear();
+    for (const std::int32_t token : params.logprob_ids) {
+      buffers.top.push_back({token, log_softmax(logits[static_cast<std::size_t>(token)])});
+    }
     if (params.top_logprobs > 0) {
       for (const std::int32_t token : best(table, logits, params.top_logprobs, buffers)) {
         buffers.top.push_back({token, log_softmax(logits[static_cast<std::size_t>(token)])});

@@ -51,6 +51,7 @@ struct SamplingParams {  // the fields of kvtape.types.SamplingParams that choos
   std::uint64_t choice = 0;
   bool logprobs = false;
   std::size_t top_logprobs = 0;
+  std::vector<std::int32_t> logprob_ids = {};  // whose log-probabilities are wanted, where logprobs are
 };
 
 struct SamplingContext {                      // what changes from token to token
@@ -69,7 +70,8 @@ struct TokenLogprob {
 struct SampleResult {
   std::int32_t token;
   float logprob = 0.0f;                    // where params.logprobs
-  std::span<const TokenLogprob> top = {};  // the top_logprobs best in order; valid until the scratch is used again
+  std::span<const TokenLogprob> top = {};  // of the logprob_ids, then of the top_logprobs best, each in their order;
+                                           // valid until the scratch is used again
   float logit_gap = 0.0f;                  // where wanted: best minus second best raw logit; +inf if there is no second
 };
 

@@ -160,6 +160,7 @@ class SamplingParams:
         choice: int,
         logprobs: bool,
         top_logprobs: int,
+        logprob_ids: list[int],
     ) -> None: ...
 
 def sample(
@@ -173,7 +174,7 @@ def sample(
     vocab_size: int,
     isa: str,
 ) -> tuple[int, float, list[tuple[int, float]], float] | None:
-    """Token, logprob, top logprobs, gap; mask: a bit a token in words of 64, or empty."""
+    """Token, logprob, logprobs of logprob_ids and of the best, gap; mask: a bit a token in words of 64, or empty."""
 
 def log_softmax(logits: NDArray[np.float32], out: NDArray[np.float32], *, isa: str) -> None:
     """logits, out: [vocab_size]."""

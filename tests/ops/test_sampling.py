@@ -291,6 +291,14 @@ class TestLogprobs:
         best = np.argsort(-logits, kind="stable")[:4]
         assert result.top_logprobs == tuple(TopLogprob(int(i), float(wanted[i])) for i in best)
 
+    def test_of_ids_that_are_named(self, isa, rng):
+        logits = logits_of(rng, 300)
+        ids = (250, 3, 250, 0)
+        params = SamplingParams(logprobs=True, logprob_ids=ids, top_logprobs=1, allowed_tokens=(8,))
+        result = sample(logits, params, isa=isa)
+        wanted, best = log_softmax(logits, isa=isa), int(np.argmax(logits))
+        assert result.top_logprobs == tuple(TopLogprob(i, float(wanted[i])) for i in (*ids, best))
+
     def test_ties_by_id_and_fewer_tokens_than_asked(self, isa):
         logits = np.array([1.0, 2.0, -INF, 2.0, NAN, 1.0], np.float32)
         result = sample(logits, SamplingParams(logprobs=True, top_logprobs=20), isa=isa)
@@ -412,6 +420,7 @@ class TestRefused:
             ({"params": SamplingParams(allowed_tokens=(3,))}, "allowed_tokens has token 3 of a vocabulary of 3"),
             ({"params": SamplingParams(allowed_tokens=(1,)), "vocab_size": 9}, "3 logits, wanted those of 1 allowed"),
             ({"params": SamplingParams(allowed_tokens=(0, 1, 2), logprobs=True), "vocab_size": 9}, "of all tokens"),
+            ({"params": SamplingParams(logprobs=True, logprob_ids=(3,))}, "logprob_ids has token 3"),
             ({"logits": np.zeros(0, np.float32)}, "no logits"),
             ({"mask": np.ones(65, np.bool_)}, "the mask has 2 words, wanted 1"),
             ({"isa": "sse9"}, "sse9"),

@@ -62,6 +62,8 @@ def test_only_numbers_are_numbers(value: object) -> None:
     ("values", "message"),
     [
         ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
+        ({"logprob_ids": (3,)}, "logprob_ids needs logprobs"),
+        ({"logprobs": True, "logprob_ids": (-1,)}, "logprob_ids are token ids"),
         ({"stop": ("x",) * 17}, "stop has 17 strings, at most 16"),
         ({"stop": ("",)}, "each stop string has 1 to 256 bytes, found ''"),
         ({"stop": ("é" * 129,)}, "each stop string has 1 to 256 bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from collections.abc import Sequence as Ids
 from typing import Any
 
@@ -27,7 +28,8 @@ def native_params(params: SamplingParams, work: WorkClass, tokenizer: Tokenizer)
     Raises:
         InvalidRequest: an id is outside the vocabulary, or a shown token none of the tokenizer's control tokens.
     """
-    for name, ids in (("logit_bias", params.logit_bias), ("allowed_tokens", params.allowed_tokens)):
+    for name in ("logit_bias", "allowed_tokens", "logprob_ids"):
+        ids: Iterable[int] = getattr(params, name)
         for token_id in ids:
             if not 0 <= token_id < tokenizer.n_vocab:
                 raise InvalidRequest(f"{name} has token {token_id} of a vocabulary of {tokenizer.n_vocab}", param=name)

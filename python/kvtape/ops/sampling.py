@@ -53,6 +53,7 @@ def native_params(params: SamplingParams, *, seed: int = 0) -> _core.SamplingPar
         choice=params.choice,
         logprobs=params.logprobs,
         top_logprobs=params.top_logprobs,
+        logprob_ids=list(params.logprob_ids),
     )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_CHOICES",
     "MAX_CLOSE_IDS",
     "MAX_LOGIT_BIAS",
+    "MAX_LOGPROB_IDS",
     "MAX_SHOWN_TOKENS",
     "MAX_STOP_BYTES",
     "MAX_STOP_STRINGS",
@@ -75,6 +76,7 @@ MAX_STOP_STRINGS = 16
 MAX_STOP_BYTES = 256
 MAX_LOGIT_BIAS = 1024
 MAX_ALLOWED_TOKENS = 1024
+MAX_LOGPROB_IDS = 4096
 MAX_SHOWN_TOKENS = 64
 MAX_CLOSE_IDS = 64
 
@@ -165,14 +167,16 @@ class SamplingParams:
     speculate: bool = True  # guess what repeats and compute it ahead where that pays; the answer is the same
     logprobs: bool = False
     top_logprobs: int = 0
+    logprob_ids: tuple[int, ...] = ()  # each event's `top_logprobs` begin with those of these ids, in this order
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in BOUNDS and value is not None:
                 check_bound(item.name, value)
-        if self.top_logprobs and not self.logprobs:
-            raise InvalidRequest("top_logprobs needs logprobs", param="top_logprobs")
+        for name in ("top_logprobs", "logprob_ids"):
+            if getattr(self, name) and not self.logprobs:
+                raise InvalidRequest(f"{name} needs logprobs", param=name)
         if len(self.stop) > MAX_STOP_STRINGS:
             raise InvalidRequest(f"stop has {len(self.stop)} strings, at most {MAX_STOP_STRINGS}", param="stop")
         for text in self.stop:
@@ -191,6 +195,7 @@ class SamplingParams:
             other = "ignore_eos" if self.ignore_eos else "allowed_tokens"
             raise InvalidRequest(f"{other} cannot be combined with a constraint", param=other)
         check_ids("allowed_tokens", self.allowed_tokens, MAX_ALLOWED_TOKENS)
+        check_ids("logprob_ids", self.logprob_ids, MAX_LOGPROB_IDS)
         check_ids("shown_tokens", self.shown_tokens, MAX_SHOWN_TOKENS)
 
 

@@ -192,7 +192,7 @@ async def test_async(make_tiny_model: Callable[..., Path], rng: np.random.Genera
             sequence.evict(10, 100)
         await sequence.resident()
         sequence.evict(10, 50)
-        generation = sequence.generate(max_tokens=9, ignore_eos=True)
+        generation = sequence.generate(max_tokens=200, ignore_eos=True)  # long enough to be at it
         with pytest.raises(Conflict, match="evict when it has ended"):
             sequence.evict(10, 60)
         events = [event async for event in generation]

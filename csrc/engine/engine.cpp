@@ -114,10 +114,11 @@ void Engine::append(SequenceId id, std::span<const std::int32_t> tokens, WorkCla
                                                    " tokens do not fit the context of " +
                                                    std::to_string(runner_->n_ctx()));
     }
+    const bool waits = sequence.n_wanted() > 0;
     sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
     sequence.work = work;
-    sequence.arrival = ++clock_;
     sequence.dropped = false;
+    if (!waits) scheduler_.queue(sequence);  // else it has its place already
     changed_ = true;
   }
   work_added_.notify_one();
@@ -142,10 +143,11 @@ GenerationId Engine::generate(SequenceId id, GenerationParams params) {
     const std::int32_t n_free = runner_->n_ctx() - sequence.n_tokens();
     params.max_tokens = std::min(params.max_tokens.value_or(n_free), n_free);
     generation_id = next_id_++;
+    const bool waits = sequence.n_wanted() > 0;
     const std::int32_t n_seen = sequence.n_tokens() - (sequence.hole.end - sequence.hole.begin);
     sequence.generation = std::make_shared<Generation>(generation_id, std::move(params), vocabulary_, n_seen);
     sequence.lacks_mask = sequence.generation->lacks_mask();
-    sequence.arrival = ++clock_;
+    if (!waits) scheduler_.queue(sequence);
     generating_.emplace(generation_id, by_id_.at(id));
     changed_ = true;
   }
@@ -262,7 +264,7 @@ bool Engine::request_resident(SequenceId id) {
     const auto lock = enter();
     Sequence& sequence = find(id);
     require_kv(sequence);
-    if (sequence.dropped) sequence.arrival = ++clock_;
+    if (sequence.dropped) scheduler_.queue(sequence);
     sequence.dropped = false;
     resident = sequence.n_cached + 1 >= sequence.n_tokens();
     sequence.resident_wanted = !resident;

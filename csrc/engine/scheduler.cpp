@@ -11,7 +11,7 @@ bool is_decode(const Sequence& sequence) { return sequence.generation && sequenc
 
 bool is_idle(const Sequence& sequence) { return !sequence.generation && sequence.n_wanted() <= 0; }
 
-// Who loses its blocks first: idle ones (the longest unused first), then the lowest class, then the youngest.
+// Who loses its blocks first: idle ones (the longest unused first), then the lowest class, then whose work began last.
 bool loses_before(const Sequence& a, const Sequence& b) {
   if (is_idle(a) != is_idle(b)) return is_idle(a);
   if (is_idle(a)) return a.last_used < b.last_used;
@@ -30,37 +30,55 @@ bool is_better_victim(const Sequence& a, const Sequence& b) {
 class Budget {
  public:
   explicit Budget(std::span<const std::shared_ptr<Sequence>> ready) {
-    bool interactive_waits = false, interactive_decodes = false, others_wait = false, flash_waits = false;
+    bool interactive_waits = false, interactive_decodes = false, others_wait = false;
+    bool flash_waits = false, background_waits = false;
     for (const auto& sequence : ready) {
       const bool interactive = sequence->work_class() == WorkClass::interactive;
       (interactive ? interactive_waits : others_wait) = true;
       interactive_decodes |= interactive && is_decode(*sequence);
       flash_waits |= sequence->work_class() == WorkClass::flash;
+      background_waits |= sequence->work_class() == WorkClass::background;
     }
     if (interactive_waits) others_ = kOthersBesideInteractive;
-    if (others_wait) interactive_prompts_ -= kOthersBesideInteractive;
-    if (interactive_decodes) interactive_prompts_ = kPromptBesideDecode;
-    ingest_ = flash_waits ? others_ / 2 : others_;
+    if (others_wait) interactive_ -= kOthersBesideInteractive;
+    prompts_ = interactive_decodes ? kPromptBesideDecode : interactive_;
+    data_ = background_waits ? others_ - std::max(1, others_ / kOthersPerBackground) : others_;
+    ingest_ = flash_waits ? data_ / 2 : data_;
   }
 
   [[nodiscard]] std::int32_t room(const Sequence& sequence) const {
     switch (sequence.work_class()) {
-      case WorkClass::interactive: return is_decode(sequence) ? step_ : std::min(step_, interactive_prompts_);
-      case WorkClass::ingest: return std::min({step_, others_, ingest_});
+      case WorkClass::interactive:
+        return is_decode(sequence) ? std::min(step_, interactive_) : std::min({step_, interactive_, prompts_});
+      case WorkClass::ingest: return std::min({step_, others_, data_, ingest_});
+      case WorkClass::flash: return std::min({step_, others_, data_});
       default: return std::min(step_, others_);
     }
   }
 
   void take(const Sequence& sequence, std::int32_t n) {
     step_ -= n;
-    if (sequence.work_class() != WorkClass::interactive) others_ -= n;
-    if (sequence.work_class() == WorkClass::ingest) ingest_ -= n;
-    if (sequence.work_class() == WorkClass::interactive && !is_decode(sequence)) interactive_prompts_ -= n;
+    switch (sequence.work_class()) {
+      case WorkClass::interactive:
+        interactive_ -= n;
+        if (!is_decode(sequence)) prompts_ -= n;
+        return;
+      case WorkClass::ingest: ingest_ -= n; [[fallthrough]];
+      case WorkClass::flash: data_ -= n; [[fallthrough]];
+      default: others_ -= n;
+    }
   }
 
  private:
-  std::int32_t step_ = kStepTokens, interactive_prompts_ = kStepTokens, others_ = kStepTokens, ingest_ = kStepTokens;
+  std::int32_t step_ = kStepTokens;
+  std::int32_t interactive_ = kStepTokens, prompts_;   // prompts are a part of it
+  std::int32_t others_ = kStepTokens, data_, ingest_;  // each is a part of the one before it
 };
+
+void Scheduler::queue(Sequence& sequence) noexcept {
+  sequence.arrival = sequence.place = ++last_place_;
+  sequence.turn_left = kTurnTokens;
+}
 
 void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats) {
   plan.rows.clear();
@@ -76,7 +94,7 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
     if (sequence->n_wanted() > 0) ready_.push_back(sequence);
   }
   std::ranges::sort(ready_, {}, [](const std::shared_ptr<Sequence>& s) {
-    return std::tuple(s->work_class(), !is_decode(*s), s->arrival);
+    return std::tuple(s->work_class(), !is_decode(*s), s->place);
   });
 
   Budget budget(ready_);
@@ -94,6 +112,11 @@ void Scheduler::make_plan(std::span<const std::shared_ptr<Sequence>> sequences, 
     }
     budget.take(*sequence, n);
     add_row(sequence, n, plan);
+    sequence->turn_left -= n;
+    if (sequence->turn_left <= 0) {  // what it had too much is taken off its next turn
+      sequence->place = ++last_place_;
+      sequence->turn_left += kTurnTokens;
+    }
   }
   add_drafts(plan, budget);
   lay_out(plan);

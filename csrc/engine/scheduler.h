@@ -1,6 +1,12 @@
 #pragma once
-// Who runs in this step: classes in order; within a class decodes before prompts, and then who came first. A sequence that finds no block takes those of idle sequences, then of lower classes, then of
-// younger ones of its own class; it never takes from its betters, so the best always runs, unless it waits for a mask. Drafts of what may come next take what is left of a step.
+// Who runs in this step: classes in order; within a class decodes before prompts, and then in turn. A turn is kTurnTokens
+// long: whoever has had that many goes to the end of the queue, where new work comes in too, so that nobody waits for more
+// than one turn of each of the others. A step is given out whole: a turn may end with what is left of one, and the next is
+// shorter then. No class starves: each leaves a share of the step to those below it that wait, though not of the memory.
+//
+// A sequence that finds no block takes those of idle sequences, then of lower classes, then of ones of its own class whose
+// work began later, whoever's turn it is; it never takes from its betters. So the first of the best class always gets on,
+// unless it waits for a mask, and no two take from each other for ever. Drafts of what may come next take what is left of a step.
 
 #include <cstdint>
 #include <memory>
@@ -19,7 +25,9 @@ namespace kvtape::engine {
 inline constexpr std::int32_t kStepTokens = 256;
 inline constexpr std::int32_t kPromptBesideDecode = 64;      // of interactive prompts, while an interactive decode runs
 inline constexpr std::int32_t kOthersBesideInteractive = 8;  // of all other classes, while an interactive one has work
-inline constexpr std::int32_t kDraftsBesideOthers = 8;       // of all sequences, in a step of more than one
+inline constexpr std::int32_t kOthersPerBackground = 16;     // background may have one token of so many of the others'
+inline constexpr std::int32_t kTurnTokens = kStepTokens;
+inline constexpr std::int32_t kDraftsBesideOthers = 8;  // of all sequences, in a step of more than one
 
 struct PlannedRow {
   std::shared_ptr<Sequence> sequence;
@@ -54,6 +62,9 @@ class Scheduler {
  public:
   explicit Scheduler(SequenceCache& cache) : cache_(cache) {}
 
+  // Puts a sequence that has new work at the end of the queue.
+  void queue(Sequence& sequence) noexcept;
+
   // Fills `plan` (its memory is reused); empty rows: nothing can run.
   void make_plan(std::span<const std::shared_ptr<Sequence>> sequences, Plan& plan, Stats& stats);
 
@@ -76,6 +87,7 @@ class Scheduler {
 
   SequenceCache& cache_;
   StepCost cost_;
+  std::uint64_t last_place_ = 0;
   std::vector<Draft> drafts_;
   std::vector<std::shared_ptr<Sequence>> ready_;
 };

@@ -36,7 +36,9 @@ struct Sequence {
   std::uint32_t epoch = 0;      // raised by what makes results of a running step stale
   std::uint64_t last_used = 0;
   WorkClass work = WorkClass::background;  // of the pending append
-  std::uint64_t arrival = 0;               // order of its pending work
+  std::uint64_t arrival = 0;               // when its pending work began; the youngest give way
+  std::uint64_t place = 0;                 // in the queue of its class, from where it may
+  std::int32_t turn_left = 0;              // run so many tokens
   bool dropped = false;                    // its KV was taken while it was idle; rebuilt when asked for
   bool resident_wanted = false;            // somebody waits until all tokens but the last have KV
   bool lacks_mask = false;                 // its generation's next token cannot be drawn before its mask has come

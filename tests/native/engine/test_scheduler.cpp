@@ -29,7 +29,8 @@ class Bench {
     sequence->id = sequence->family = ++clock_;
     sequence->tokens.assign(static_cast<std::size_t>(n_tokens), static_cast<std::int32_t>(1 + sequence->id % 30));
     sequence->work = work;
-    sequence->arrival = sequence->last_used = clock_;
+    sequence->last_used = clock_;
+    scheduler.queue(*sequence);
     if (generates) {
       engine::GenerationParams params;
       params.work = work;

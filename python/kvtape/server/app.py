@@ -57,13 +57,13 @@ def create_app(
             await loading
 
     app = Starlette(
-        routes=[
-            *health.ROUTES,
-            *models.ROUTES,
-            *openai.ROUTES,
-            *anthropic.ROUTES,
+        routes=[  # tried in this order: what comes most often stands first
             *layerscale.ROUTES,
             *session_socket.ROUTES,
+            *openai.ROUTES,
+            *anthropic.ROUTES,
+            *models.ROUTES,
+            *health.ROUTES,
         ],
         middleware=[
             Middleware(RequestScope, runtime=runtime, limits=bounds),

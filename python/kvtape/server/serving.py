@@ -20,6 +20,7 @@ __all__ = ["SERVER_OPTIONS", "DrainingServer", "listen", "serve"]
 
 SERVER_OPTIONS: dict[str, Any] = {
     "log_config": None,
+    "access_log": False,  # a line a request costs as much as routing it, and one of a full pipe stops the loop
     "ws": SocketProtocol,
     "ws_max_size": MAX_MESSAGE_BYTES,
     "ws_ping_interval": None,  # each dialect has its own pings

@@ -209,7 +209,10 @@ async def _event_frames(opening: bytes, subscription: Subscription) -> AsyncGene
 
 _ONE = "/v1/sessions/{session_id}"
 
-ROUTES = [
+ROUTES = [  # tried in this order: what comes most often stands first
+    Route(f"{_ONE}/stream/push", push, methods=["POST"]),
+    Route(f"{_ONE}/push", push, methods=["POST"]),
+    Route(f"{_ONE}/generate", generate, methods=["POST"]),
     Route("/v1/sessions/init", create_session, methods=["POST"]),
     Route("/v1/sessions", list_sessions),
     Route(_ONE, get_state),
@@ -218,11 +221,8 @@ ROUTES = [
     Route(f"{_ONE}/slots", slots),
     Route(f"{_ONE}/append", append, methods=["POST"]),
     Route(f"{_ONE}/mark_prefix", mark_prefix, methods=["POST"]),
-    Route(f"{_ONE}/stream/push", push, methods=["POST"]),
-    Route(f"{_ONE}/push", push, methods=["POST"]),
     Route(f"{_ONE}/stream/status", stream_status),
     Route(f"{_ONE}/stats", stats),
-    Route(f"{_ONE}/generate", generate, methods=["POST"]),
     Route(f"{_ONE}/flash", list_flash),
     Route(f"{_ONE}/flash", add_flash, methods=["POST"]),
     Route(f"{_ONE}/flash/{{flash_id}}", delete_flash, methods=["DELETE"]),

@@ -89,6 +89,9 @@ void bind_values(py::module_& m) {
 }  // namespace
 
 void bind_engine(py::module_& m) {
+  m.attr("MAX_SEQUENCES") = engine::kMaxSequences;
+  m.attr("STEP_TOKENS") = engine::kStepTokens;
+
   bind_values(m);
   const auto unlocked = py::call_guard<py::gil_scoped_release>();
   py::class_<Engine>(m, "Engine", "The native engine: verbs from any thread, step() from one.")

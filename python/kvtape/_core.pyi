@@ -316,6 +316,9 @@ class Model:
     def n_bytes(self) -> int: ...
 
 # ---- engine ----------------------------------------------------------------------------------------------------------
+MAX_SEQUENCES: int
+STEP_TOKENS: int
+
 class WorkClass(enum.Enum):
     interactive = 0
     ingest = 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kvtape.errors import InvalidRequest, ModelError, NotFound
-from kvtape.model.load import load
+from kvtape.model.load import load, model_name
 from tests.reference.tiny_model import TinySpec, write_tiny_model
 
 
@@ -141,3 +141,16 @@ def test_linear_rope_scaling_divides_positions(tmp_path: Path, monkeypatch: pyte
     found, unscaled = scaled.forward_logits(ids), plain.forward_logits(ids)
     np.testing.assert_array_equal(found[0], unscaled[0])  # position 0 is 0 at any scale
     assert np.abs(found[-1] - unscaled[-1]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("smollm2-135m", "smollm2-135m"),
+        ("/not/there/Tiny.Q4_1.gguf", "Tiny.Q4_1"),
+        (Path("tiny.gguf"), "tiny"),
+        ("hf:Owner/repo/file.gguf", "file"),
+    ],
+)
+def test_a_name_is_known_before_the_file_is_there(model, name):
+    assert model_name(model) == name

@@ -22,7 +22,7 @@ def test_the_server_answers_while_the_engine_loads(make_tiny_model):
         made.append(AsyncEngine(make_tiny_model(n_ctx=2048), kv_memory="16M", n_threads=1))
         return made[0]
 
-    app = create_app(load)
+    app = create_app(load, model_name="Owner/Tiny")
     with running(app) as url:
         response = httpx.get(f"{url}/health")
         assert (response.status_code, response.json()["status"]) == (503, "unavailable")
@@ -30,6 +30,12 @@ def test_the_server_answers_while_the_engine_loads(make_tiny_model):
         assert httpx.get(f"{url}/v1/health").content == b""
         refused = httpx.post(f"{url}/v1/sessions/init", json={"type": "ohlcv"})
         assert (refused.status_code, refused.json()["error"]["type"]) == (503, "unavailable_error")
+        listed = httpx.get(f"{url}/v1/models")
+        (model,) = listed.json()["data"]
+        assert (listed.status_code, model["id"], model["max_model_len"]) == (200, "Owner/Tiny", 0)
+        assert set(listed.json()["server"]) == {"version", "build", "licensed", "accelerators"}
+        assert httpx.get(f"{url}/v1/models/owner%2Ftiny").json() == model
+        assert httpx.get(f"{url}/metrics").status_code == 200
         may_load.set()
         eventually(lambda: httpx.get(f"{url}/v1/health").status_code == 200)
         assert httpx.get(f"{url}/health").json()["generated_tokens"] == 1  # warmed up
@@ -67,5 +73,6 @@ def test_draining_refuses_new_work_and_ends_event_streams(tiny_engine):
             app.state.runtime.drain()
             assert list(pieces) == []
         assert http.get("/health").status_code == 503
-        refused = http.get("/v1/models")
+        assert http.get("/v1/models").status_code == 200  # of the server itself
+        refused = http.get("/v1/sessions")
         assert (refused.status_code, refused.json()["error"]["type"]) == (503, "unavailable_error")

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     _log_to_stderr(args.log_format)
 
     from kvtape.engine import AsyncEngine
+    from kvtape.model.load import model_name
     from kvtape.server import create_app
     from kvtape.server.serving import serve
 
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
         _report(engine, time.monotonic() - started)
         return engine
 
-    app = create_app(load, api_keys=args.api_key or (), max_sessions=args.max_sessions)
+    app = create_app(
+        load, api_keys=args.api_key or (), max_sessions=args.max_sessions, model_name=model_name(args.model)
+    )
     served = serve(app, host=args.host, port=args.port, drain_seconds=args.drain_seconds)
     return 0 if served else 1
 

@@ -14,7 +14,7 @@ from kvtape._native import _core
 from kvtape.model.registry import resolve
 from kvtape.model.tokenizer import Tokenizer
 
-__all__ = ["Model", "load", "usable_cores"]
+__all__ = ["Model", "load", "model_name", "usable_cores"]
 
 
 def usable_cores() -> int:
@@ -84,6 +84,12 @@ def _token_text(tokenizer: Tokenizer, token_id: int | None) -> str:
     return "" if token_id is None else tokenizer.token_text(token_id)
 
 
+def model_name(model: str | os.PathLike[str]) -> str:
+    """Return what a model is called: its alias, or its file's name without the ending. The file need not be there."""
+    name = os.fspath(model)
+    return Path(name).stem if name.endswith(".gguf") else name
+
+
 def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
     """Read, check and repack a model.
 
@@ -104,11 +110,8 @@ def load(model: str | os.PathLike[str], *, n_threads: int | None = None) -> Mode
         core = weights.result()
     source = metadata.get("tokenizer.chat_template")
     bos, eos = (_token_text(tokenizer, metadata.get(f"tokenizer.ggml.{name}_token_id")) for name in ("bos", "eos"))
-    name = os.fspath(model)
-    if name.endswith(".gguf"):
-        name = path.stem
     return Model(
-        name=name,
+        name=model_name(model),
         path=path,
         core=core,
         tokenizer=tokenizer,

@@ -32,6 +32,7 @@ def create_app(
     max_sessions: int = 256,
     idle_seconds: float = 3600.0,
     limits: BodyLimits | None = None,
+    model_name: str | None = None,
 ) -> Starlette:
     """Make the app that serves an engine over HTTP; run it with any ASGI server, or mount it in an app of your own.
 
@@ -43,8 +44,9 @@ def create_app(
         max_sessions: sessions that may be live at a time.
         idle_seconds: a session that nobody used for so long is deleted.
         limits: bounds of request bodies.
+        model_name: what `/v1/models` calls the model while `engine`, a function, still makes it.
     """
-    runtime = Runtime(engine, max_sessions=max_sessions, idle_seconds=idle_seconds)
+    runtime = Runtime(engine, max_sessions=max_sessions, idle_seconds=idle_seconds, model_name=model_name)
     bounds = limits or BodyLimits()
 
     @asynccontextmanager

@@ -59,12 +59,15 @@ class Runtime:
     of its own while `/health` already answers, and what it made is warmed up before the server is ready.
     """
 
-    def __init__(self, source: EngineSource, *, max_sessions: int, idle_seconds: float) -> None:
+    def __init__(
+        self, source: EngineSource, *, max_sessions: int, idle_seconds: float, model_name: str | None = None
+    ) -> None:
         self.started = time.time()
         self.requests = RequestCounters()
         self.phase = Phase.LOADING
-        self._max_sessions = max_sessions
+        self.max_sessions = max_sessions
         self._idle_seconds = idle_seconds
+        self._model_name = model_name
         self._load: Callable[[], AsyncEngine] | None = None
         self._engine: AsyncEngine | None = None
         self.fingerprint = ""  # of the engine's answers, once it is there
@@ -80,7 +83,7 @@ class Runtime:
     def _adopt(self, engine: AsyncEngine) -> None:
         self.fingerprint = fingerprint(engine.model.path, kv_type=engine.core.kv_type)  # while the file is there
         self._engine = engine
-        self._sessions = SessionManager(engine, max_sessions=self._max_sessions, idle_seconds=self._idle_seconds)
+        self._sessions = SessionManager(engine, max_sessions=self.max_sessions, idle_seconds=self._idle_seconds)
         if self.phase is Phase.LOADING:
             self.phase = Phase.READY
 
@@ -105,6 +108,15 @@ class Runtime:
         if self._sessions is None:
             raise Problem(ApiError.of_status(503, f"the server is not ready: {self.phase}"))
         return self._sessions
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called; known before it is loaded, where it was said.
+
+        Raises:
+            Problem: it was not, and the engine is not there yet.
+        """
+        return self._model_name if self._engine is None and self._model_name is not None else self.engine.model.name
 
     @cached_property
     def token_bytes(self) -> list[bytes]:

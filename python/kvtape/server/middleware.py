@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -15,14 +14,15 @@ from kvtape.errors import KvtapeError
 from kvtape.protocols.openai.errors import ApiError
 from kvtape.server.lifespan import Phase, Problem, Runtime
 from kvtape.server.limits import BodyLimits
-from kvtape.server.responses import REQUEST_ID, error_response
+from kvtape.server.responses import REQUEST_ID, error_response, new_request_id, route_path
 
 __all__ = ["ErrorResponses", "RequestScope"]
 
 log = logging.getLogger(__name__)
 
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
-_PROBES = ("/health", "/healthz", "/v1/health", "/metrics")
+_PROBES = frozenset({"/health", "/healthz", "/v1/health", "/metrics"})  # not counted: they would count themselves
+_MODELS = "/v1/models"
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -43,7 +43,7 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         scope[REQUEST_ID] = request_id
         status = 0
 
@@ -56,7 +56,7 @@ class RequestScope:
             await send(message)
 
         counters = self._runtime.requests
-        counted = not scope["path"].endswith(_PROBES)
+        counted = route_path(scope) not in _PROBES
         counters.n_started += counted
         counters.n_open += counted
         try:
@@ -93,7 +93,7 @@ class ErrorResponses:
             await send(message)
 
         try:
-            if self._runtime.phase is Phase.DRAINING and not scope["path"].endswith(_PROBES):
+            if self._runtime.phase is Phase.DRAINING and not _is_answered_always(route_path(scope)):
                 raise Problem(ApiError.of_status(503, "the server is shutting down"))
             await self._app(scope, receive, watch)
         except ClientDisconnect:
@@ -110,3 +110,8 @@ class ErrorResponses:
                 await WebSocket(scope, receive, send).send_denial_response(response)
             else:
                 await send({"type": "websocket.close", "code": 1008, "reason": ""})
+
+
+def _is_answered_always(path: str) -> bool:
+    """Whether a path tells of the server itself, which clients want to know while it drains, too."""
+    return path in _PROBES or f"{path}/".startswith(f"{_MODELS}/")

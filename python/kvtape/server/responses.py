@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -23,6 +24,7 @@ __all__ = [
     "EventStream",
     "error_response",
     "json_response",
+    "new_request_id",
     "request_id_of",
     "route_path",
     "unless_gone",
@@ -32,6 +34,11 @@ REQUEST_ID = "kvtape.request_id"  # key of a request's scope
 HEARTBEAT_SECONDS = 15.0  # of silence, after which a stream says that it lives
 
 T = TypeVar("T")
+
+
+def new_request_id() -> str:
+    """Make an id for a request that has none."""
+    return f"req_{secrets.token_hex(12)}"
 
 
 def request_id_of(scope: Scope) -> str:

@@ -50,9 +50,13 @@ from kvtape.protocols.layerscale.models.rows import (
     VitalsStats,
 )
 from kvtape.protocols.layerscale.models.server import (
+    Accelerator,
     Health,
+    LoadedModel,
     Model,
     ModelList,
+    SchedulerInfo,
+    ServerInfo,
 )
 from kvtape.protocols.layerscale.models.sessions import (
     AppendResult,
@@ -66,6 +70,7 @@ from kvtape.protocols.layerscale.models.sessions import (
 )
 
 __all__ = [
+    "Accelerator",
     "AppendRequest",
     "AppendResult",
     "Connected",
@@ -89,6 +94,7 @@ __all__ = [
     "Health",
     "IotRow",
     "IotStats",
+    "LoadedModel",
     "MarkPrefixResult",
     "Model",
     "ModelList",
@@ -96,6 +102,8 @@ __all__ = [
     "OhlcvStats",
     "PushRequest",
     "PushResult",
+    "SchedulerInfo",
+    "ServerInfo",
     "SessionDeleted",
     "SessionList",
     "SessionObject",

@@ -5,18 +5,28 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 __all__ = [
+    "Accelerator",
     "Health",
+    "LoadedModel",
     "Model",
     "ModelList",
+    "SchedulerInfo",
+    "ServerInfo",
 ]
 
 
 class Health(msgspec.Struct, kw_only=True):
-    """Answer to `/health`, the same fields whether ready or not; what does not exist here counts zero."""
+    """Answer to `/health`, the same fields whether ready or not.
 
-    status: str
+    Three stay zero, for there is no such thing here: decode graphs captured (`graph_captures`), prompt tokens that ran
+    again because a sliding window had left the cache (`prefix_window_miss_tokens`; a session's window is rebuilt from
+    its tape, and counts as ingested), snapshots of recurrent states given up (`session_snapshot_evictions`).
+    """
+
+    status: Literal["ok", "unavailable"]
     uptime_ms: int = 0
     queued: int = 0
     running: int = 0
@@ -73,6 +83,52 @@ class Model(msgspec.Struct, kw_only=True):
     line: None = None
 
 
+class Accelerator(msgspec.Struct):
+    """A device beside the CPU; sizes in MiB."""
+
+    name: str
+    description: str
+    vram_mb: int
+    free_mb: int
+
+
+class LoadedModel(msgspec.Struct):
+    """The model, once it is loaded."""
+
+    id: str
+    size_bytes: int
+    params: int
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    kv_heads: int
+    trained_context: int
+    kv_cache_type: str
+
+
+class SchedulerInfo(msgspec.Struct):
+    """What the engine can hold and do at a time."""
+
+    max_concurrent: int  # generations
+    max_sessions: int
+    max_sequences: int
+    batch_tokens: int  # of a step
+    context: int
+    prefix_slots: int  # blocks that prompts with a common beginning share
+    chunk_size: int  # of a prompt, in tokens: as much as a step takes
+
+
+class ServerInfo(msgspec.Struct, kw_only=True):
+    """The server itself; published client 0.4.0 looks at it."""
+
+    version: str
+    build: str
+    licensed: bool = True  # no licence holds anything back
+    accelerators: list[Accelerator] = []
+    model: LoadedModel | UnsetType = UNSET
+    scheduler: SchedulerInfo | UnsetType = UNSET
+
+
 class ModelList(msgspec.Struct, kw_only=True):
     """Answer to `GET /v1/models`: always one entry."""
 
@@ -81,3 +137,4 @@ class ModelList(msgspec.Struct, kw_only=True):
     has_more: bool = False
     first_id: str
     last_id: str
+    server: ServerInfo

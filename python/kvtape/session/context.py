@@ -68,6 +68,7 @@ class Batch:
     rows: np.ndarray | None
     header: str
     texts: list[str]
+    pushed_ns: int
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
 
@@ -78,6 +79,7 @@ class LiveContext(DurableContext):
         row_type: None where the session takes texts alone.
         policy: what happens to data that a full queue has no room for.
         on_data: is told that there is data to take up.
+        on_ingested: how many tokens a batch had, and how many seconds passed from its first push to its version.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class LiveContext(DurableContext):
         on_data: Callable[[], None],
         on_change: Callable[[], None],
         on_settled: Callable[[], None],
+        on_ingested: Callable[[int, float], None] = lambda n_tokens, seconds: None,
         now: Callable[[], float],
     ) -> None:
         super().__init__(open_sequence, n_ctx, window=window, on_change=on_change, on_settled=on_settled, now=now)
@@ -102,6 +105,8 @@ class LiveContext(DurableContext):
         self.stats = STATS[row_type.name](self.names) if row_type and self.names else None
         self._encoder = RowEncoder(row_type, self.names) if row_type and self.names else None
         self._on_data = on_data
+        self._on_ingested = on_ingested
+        self._waits_since_ns = 0  # when the first of what waits came
         self._n_taken_up = 0  # entries that were taken off the queue and are part of the current version, or dropped
         self._introduced_at = 0  # row tokens there were when times and scales were last spelled out
 
@@ -182,6 +187,8 @@ class LiveContext(DurableContext):
         """Queue the first ones of a run, and let what they push out count as dropped; returns how many."""
         if self.stopped:
             return 0
+        if not len(self.intake):
+            self._waits_since_ns = time.perf_counter_ns()
         n_lost = self.intake.n_lost
         n_accepted = self.intake.put_texts(run) if isinstance(run, list) else self.intake.put_rows(run)
         n_lost = self.intake.n_lost - n_lost
@@ -200,14 +207,15 @@ class LiveContext(DurableContext):
         if not len(entries):
             return None
         self.turns.taken = True
+        pushed_ns, self._waits_since_ns = self._waits_since_ns, time.perf_counter_ns()
         if isinstance(entries, list):
-            return Batch(None, "", entries)
+            return Batch(None, "", entries, pushed_ns)
         assert self._encoder is not None
         header = "" if self.tape.n_rows else self._encoder.header(entries)
         if self.window is not None and self.tape.n_row_tokens - self._introduced_at >= self.window // 2:
             self._introduced_at = self.tape.n_row_tokens
             self._encoder.introduce_again()  # before the rows that spell out times and scales have left
-        return Batch(entries, header, self._encoder.encode(entries))
+        return Batch(entries, header, self._encoder.encode(entries), pushed_ns)
 
     def _batch_size(self) -> int:
         if self.window is None:
@@ -221,6 +229,7 @@ class LiveContext(DurableContext):
 
     async def _take_in(self, batch: Batch, header_ids: list[int], entry_ids: list[list[int]]) -> None:
         n_entries = len(entry_ids)
+        n_before = self.counters.n_tokens
         begin, end = self._what_fits(len(header_ids), [len(ids) for ids in entry_ids])
         if begin < end:
             self._on_change()
@@ -243,6 +252,7 @@ class LiveContext(DurableContext):
         counters.last_process_ns = elapsed
         self._n_taken_up += n_entries
         self._settle()
+        self._on_ingested(counters.n_tokens - n_before, (time.perf_counter_ns() - batch.pushed_ns) / 1e9)
         self.turns.release()
 
     def _what_fits(self, n_header: int, n_tokens: list[int]) -> tuple[int, int]:

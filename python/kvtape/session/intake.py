@@ -60,12 +60,12 @@ class Intake:
     @property
     def n_lost(self) -> int:
         """Entries that got in, and were dropped to make room for others."""
-        return self._n_replaced + (self._ring.counters.dropped if self._ring else 0)
+        return self._n_replaced + (self._ring.counters.dropped if self._ring is not None else 0)
 
     @property
     def n_bytes(self) -> int:
         """Bytes that wait: of rows as they lie in the ring, of texts in UTF-8."""
-        return self._n_rows * (self._ring.dtype.itemsize if self._ring else 0) + self._text_bytes
+        return self._n_rows * (self._ring.dtype.itemsize if self._ring is not None else 0) + self._text_bytes
 
     @property
     def capacity(self) -> int:
@@ -79,7 +79,7 @@ class Intake:
 
     @property
     def _n_rows(self) -> int:
-        return len(self._latest) + (len(self._ring) if self._ring else 0)
+        return len(self._latest) + (len(self._ring) if self._ring is not None else 0)
 
     def put_rows(self, rows: NDArray[np.void]) -> int:
         """Accept rows [n], the first ones where not all fit; returns how many."""
@@ -91,7 +91,7 @@ class Intake:
     def put_texts(self, texts: Sequence[str]) -> int:
         """Accept texts, the first ones where not all fit; returns how many."""
         self._flush()  # the rows that wait stay in front of the text
-        n_rows_before = self._ring.counters.pushed if self._ring else 0
+        n_rows_before = self._ring.counters.pushed if self._ring is not None else 0
         n_accepted = 0
         for text in texts:
             entry = _Text(text, len(text.encode()), n_rows_before)

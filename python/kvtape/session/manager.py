@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,18 +18,32 @@ from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, InvalidRequest, NotFound
 from kvtape.session.context import Batch
 from kvtape.session.session import Session, SessionCounters
-from kvtape.session.spec import SessionSpec
+from kvtape.session.spec import OVERFLOWS, SessionSpec
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine
 
-__all__ = ["SessionManager"]
+__all__ = ["RowTotals", "SessionManager"]
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@dataclass(slots=True)
+class RowTotals:
+    """What was pushed to sessions: accepted, and dropped by the policy of the session."""
+
+    accepted: int = 0
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OVERFLOWS, 0))
+
+    def add(self, session: Session) -> None:
+        """Add one session's."""
+        counters = session.context.counters
+        self.accepted += counters.total_enqueued
+        self.dropped[session.spec.policy] += counters.total_dropped
 
 
 class SessionManager:
@@ -47,6 +62,7 @@ class SessionManager:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.totals = SessionCounters()
+        self._rows_gone = RowTotals()  # of the sessions that are deleted
         self.max_sessions = max_sessions
         self._engine = engine
         self._idle_seconds = idle_seconds
@@ -113,6 +129,13 @@ class SessionManager:
             raise NotFound(f"there is no session {session_id!r}")
         return session
 
+    def row_totals(self) -> RowTotals:
+        """Return what was pushed to all sessions there have been."""
+        totals = RowTotals(self._rows_gone.accepted, dict(self._rows_gone.dropped))
+        for session in self._sessions.values():
+            totals.add(session)
+        return totals
+
     def live(self) -> list[Session]:
         """Return the live sessions, oldest first."""
         return sorted(self._sessions.values(), key=lambda session: (session.created, session.id))
@@ -142,6 +165,7 @@ class SessionManager:
     async def _remove(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is not None:  # else somebody else is at it
             self._with_data.discard(session)
+            self._rows_gone.add(session)
             await session.close()
 
     def _on_data(self, session: Session) -> None:

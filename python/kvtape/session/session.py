@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
 from kvtape.session.ready import GAP_THRESHOLD, ReadyPosition
 from kvtape.session.row_types import ROW_TYPES
 from kvtape.session.spec import OVERFLOWS, TEXT, SessionSpec
+from kvtape.session.timings import SessionTimings
 from kvtape.types import SamplingParams, Thinking
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class SessionCounters:
     ready_exits: int = 0
     cached_tokens: int = 0
     ingested_tokens: int = 0
+    timings: SessionTimings = field(default_factory=SessionTimings)
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Answer:
     speculative: bool = False
     logit_gap: float | None = None  # of a speculative answer
     keep_tail: bool = True
+    began: float = field(default_factory=time.monotonic)
     _open: bool = True
 
     def close(self) -> None:
@@ -108,7 +111,6 @@ class Session:
         self._totals = totals
         self._now = now
         self._tail: AsyncSequence | None = None
-        self._n_ingested = 0
         self._foreground = asyncio.Lock()
         self._flash_task: asyncio.Task[None] | None = None
         self._closed = False
@@ -121,6 +123,7 @@ class Session:
             on_data=lambda: on_data(self),
             on_change=self._drop_tail,
             on_settled=self._settled,
+            on_ingested=self._ingested,
             now=now,
         )
         self.ready = ReadyPosition(self.context, whole_words=spec.wire == 1, may_run=self._has_time)
@@ -229,7 +232,8 @@ class Session:
             ContextOverflow: the question does not fit.
             InvalidRequest: there is nothing to generate from.
         """
-        find = partial(self._find, question, params, fast_answer, candidates, gap_threshold)
+        began = time.monotonic()
+        find = partial(self._find, question, params, fast_answer, candidates, gap_threshold, began)
         plain = thinking is None or thinking.enabled is None
         if plain and self._caught_up and (answer := find()):
             return answer
@@ -246,7 +250,7 @@ class Session:
             turn = await self._begin_turn(ids, params, on_tail=question is None)
             if question is not None and plain and self.spec.pre_decode:
                 self.ready.asked(question, ids)
-            return Answer(self, self.version, turn=turn, keep_tail=keep_tail)
+            return Answer(self, self.version, turn=turn, keep_tail=keep_tail, began=began)
         except BaseException:
             self._foreground.release()
             raise
@@ -284,6 +288,7 @@ class Session:
         fast_answer: bool | None,
         candidates: Sequence[str],
         gap_threshold: float,
+        began: float,
     ) -> Answer | None:
         """Return an answer that is there already, if it may be served."""
         if question is None:
@@ -293,7 +298,7 @@ class Session:
         query = self.board.find_answer(question, self.version) if allowed else None
         if query and (found := query.answer) and (params.max_tokens is None or found.n_tokens <= params.max_tokens):
             self._totals.flash_hits += 1
-            return Answer(self, self.version, cached=query, found=found, text=found.value)
+            return Answer(self, self.version, cached=query, found=found, text=found.value, began=began)
         ready = self.ready.find(question) if candidates or fast_answer else None
         if ready is None or ready.gap < gap_threshold:
             return None
@@ -301,13 +306,15 @@ class Session:
         if not text:
             return None
         self._totals.ready_exits += 1
-        return Answer(self, self.version, text=text, speculative=True, logit_gap=ready.gap)
+        return Answer(self, self.version, text=text, speculative=True, logit_gap=ready.gap, began=began)
 
     def _end(self, answer: Answer) -> None:
         turn = answer.turn
         if turn is None or turn.finished is not None:
             self.turns += 1
             self._totals.turns += 1
+            source = "model" if turn is not None else "ready" if answer.speculative else "flash"
+            self._totals.timings.question[source].observe(time.monotonic() - answer.began)
         if turn is None:
             return
         if turn.finished is not None and turn.finished.usage is not None:
@@ -354,11 +361,13 @@ class Session:
 
     def _settled(self) -> None:
         context = self.context
-        self._totals.ingested_tokens += context.counters.n_tokens - self._n_ingested
-        self._n_ingested = context.counters.n_tokens
         self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows))
         self._evaluate_flash()
         self.ready.refresh()
+
+    def _ingested(self, n_tokens: int, seconds: float) -> None:
+        self._totals.ingested_tokens += n_tokens
+        self._totals.timings.settled.observe(seconds)
 
     def _evaluate_flash(self) -> None:
         """Start evaluating unless that is running already; a running one goes on to newer versions by itself."""
@@ -369,7 +378,9 @@ class Session:
     async def _run_flash(self) -> None:
         try:
             while not self._closed and (queries := self.board.stale(self.version)):
+                began = time.monotonic()
                 await self._evaluate(queries)
+                self._totals.timings.flash.observe(time.monotonic() - began)
         except* EngineFailed as errors:
             log.error("session %s no longer evaluates its flash queries: %s", self.id, errors.exceptions[0])
         finally:

@@ -7,7 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.server.lifespan import Phase
-from kvtape.server.metrics import read_health, render_metrics
+from kvtape.server.metrics import read_health, read_metrics
+from kvtape.server.prometheus import CONTENT_TYPE, render
 from kvtape.server.responses import json_response
 from kvtape.server.routes.common import runtime_of
 
@@ -27,8 +28,7 @@ async def health_v1(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Answer with the counters as Prometheus text."""
-    text = render_metrics(read_health(runtime_of(request)))
-    return Response(text, media_type="text/plain; version=0.0.4")
+    return Response(render(read_metrics(runtime_of(request))), media_type=CONTENT_TYPE)
 
 
 ROUTES = [

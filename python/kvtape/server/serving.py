@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from kvtape.server.connection import HttpProtocol
 from kvtape.server.lifespan import Phase, Runtime
 from kvtape.server.websocket import MAX_MESSAGE_BYTES, SocketProtocol
 
@@ -21,6 +22,8 @@ __all__ = ["SERVER_OPTIONS", "DrainingServer", "listen", "serve"]
 SERVER_OPTIONS: dict[str, Any] = {
     "log_config": None,
     "access_log": False,  # a line a request costs as much as routing it, and one of a full pipe stops the loop
+    "http": HttpProtocol,
+    "timeout_keep_alive": 60,  # seconds between two requests
     "ws": SocketProtocol,
     "ws_max_size": MAX_MESSAGE_BYTES,
     "ws_ping_interval": None,  # each dialect has its own pings
@@ -29,6 +32,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 
 log = logging.getLogger(__name__)
 
+_STALL_SECONDS = 60.0  # after which a client that takes none of what is written to it is dropped, by the system
 _AFTER_DEADLINE = 1.0  # seconds for streams to send their error once the engine is gone
 
 
@@ -99,7 +103,6 @@ def serve(app: Starlette, *, host: str, port: int, drain_seconds: float, **optio
         config = uvicorn.Config(
             app,
             **SERVER_OPTIONS,
-            timeout_keep_alive=60,
             timeout_graceful_shutdown=2,
             lifespan="on",
             **options,
@@ -122,6 +125,8 @@ def listen(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_STALL_SECONDS * 1000))
         bound.bind(address)
         bound.listen(2048)
     except BaseException:

@@ -35,6 +35,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Take bytes of the client's."""
         self.read_at = self.loop.time()
         super().data_received(data)
+        if not self.writable.is_set():  # pings are answered at once, into a buffer that nobody empties
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on when the client has read."""
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
 
     def handle_connect(self, event: Request) -> None:
         """Start the endpoint, which runs after this."""

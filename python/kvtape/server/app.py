@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kvtape.protocols.openai.errors import ApiError
+from kvtape.server import openapi as document
 from kvtape.server.auth import ApiKeys, RequireKey
 from kvtape.server.lifespan import EngineSource, Problem, Runtime
 from kvtape.server.limits import BodyLimits
@@ -66,6 +67,7 @@ def create_app(
             *anthropic.ROUTES,
             *models.ROUTES,
             *health.ROUTES,
+            *document.ROUTES,
         ],
         middleware=[
             Middleware(RequestScope, runtime=runtime, limits=bounds),
@@ -86,6 +88,7 @@ def create_app(
     app.router.default = _on_unknown_route
     app.state.runtime = runtime
     app.state.limits = bounds
+    app.state.needs_key = bool(api_keys)
     return app
 
 

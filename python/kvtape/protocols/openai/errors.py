@@ -18,7 +18,7 @@ from kvtape.errors import (
 )
 from kvtape.protocols.sse import encode_event
 
-__all__ = ["ApiError", "ErrorBody", "encode_error_event"]
+__all__ = ["ApiError", "ErrorBody", "ErrorReply", "encode_error_event"]
 
 
 _TYPES = {
@@ -47,6 +47,12 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
     type: str
     code: str | None = None
     param: str | None = None
+
+
+class ErrorReply(msgspec.Struct):
+    """The body of an error."""
+
+    error: ErrorBody
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -82,7 +88,7 @@ class ApiError(msgspec.Struct, frozen=True):
 
     def body(self) -> bytes:
         """Encode the response body."""
-        return msgspec.json.encode({"error": ErrorBody(self.message, self.type, self.code, self.param)})
+        return msgspec.json.encode(ErrorReply(ErrorBody(self.message, self.type, self.code, self.param)))
 
 
 def encode_error_event(error: BaseException) -> bytes:

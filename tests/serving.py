@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -15,7 +17,7 @@ from starlette.applications import Starlette
 from kvtape import Engine
 from kvtape.server.serving import SERVER_OPTIONS, listen
 
-__all__ = ["CANDLES", "ROWS", "STATS", "eventually", "running", "tiny_engine"]
+__all__ = ["CANDLES", "ROWS", "STATS", "eventually", "push", "running", "tiny_engine"]
 
 CANDLES = [
     {"o": 150.20, "h": 150.80, "l": 150.10, "c": 150.70, "v": 1_200_000, "timestamp": 1_733_000_000, "sym": "AAPL"},
@@ -105,3 +107,16 @@ def eventually(condition: Callable[[], object], *, seconds: float = 20.0) -> Non
     while not condition():
         assert time.monotonic() < deadline, f"not so within {seconds} s: {condition}"
         time.sleep(0.005)
+
+
+def push(http: httpx.Client, session: str, rows: list[dict[str, object]] = CANDLES) -> dict[str, Any]:
+    """Push as the clients of the first generation do, waiting included; returns the acknowledgement."""
+    ack: dict[str, Any] = http.post(f"{session}/stream/push", json={"data": rows}).json()
+
+    def resident() -> bool:
+        status = http.get(f"{session}/stream/status").json()
+        processed: int = status["statistics"]["items_processed"]
+        return status["streaming"]["queue_size"] == 0 and processed >= ack["total_enqueued"]
+
+    eventually(resident)
+    return ack

@@ -21,7 +21,18 @@ from kvtape.server.lifespan import EngineSource, Problem, Runtime
 from kvtape.server.limits import BodyLimits
 from kvtape.server.middleware import ErrorResponses, RequestScope
 from kvtape.server.responses import error_response
-from kvtape.server.routes import anthropic, health, layerscale, models, openai, session_socket
+from kvtape.server.routes import (
+    anthropic,
+    health,
+    models,
+    openai,
+    session_data,
+    session_events,
+    session_flash,
+    session_generate,
+    session_socket,
+    sessions,
+)
 
 __all__ = ["create_app"]
 
@@ -61,7 +72,11 @@ def create_app(
 
     app = Starlette(
         routes=[  # tried in this order: what comes most often stands first
-            *layerscale.ROUTES,
+            *session_data.ROUTES,
+            *session_generate.ROUTES,
+            *sessions.ROUTES,
+            *session_flash.ROUTES,
+            *session_events.ROUTES,
             *session_socket.ROUTES,
             *openai.ROUTES,
             *anthropic.ROUTES,

@@ -19,8 +19,9 @@ from kvtape.protocols.layerscale.socket import (
     encode_pong,
 )
 from kvtape.server.auth import BEARER
-from kvtape.server.routes import session_views as views
-from kvtape.server.routes.common import runtime_of
+from kvtape.server.routes import flash_views as views
+from kvtape.server.routes.common import SESSION, row_model, session_of
+from kvtape.server.routes.session_views import push_result
 from kvtape.server.websocket import connection_of
 from kvtape.session.events import Subscription
 from kvtape.session.session import Session
@@ -32,8 +33,7 @@ PING_SECONDS, READ_SECONDS = 15.0, 30.0
 
 async def session_socket(socket: WebSocket) -> None:
     """Serve one connection until either side ends it, or the session does."""
-    session = runtime_of(socket).sessions.get(socket.path_params["session_id"])
-    session.touch()
+    session = session_of(socket)
     resume_at = views.event_number(socket.query_params.get("last_event_id"))  # browsers cannot set headers here
     subscription = session.hub.subscribe(resume_at)  # before `connected` is sent, so that nothing falls between
     try:
@@ -73,13 +73,13 @@ async def _read(socket: WebSocket, session: Session, subscription: Subscription)
             raise WebSocketDisconnect(message["code"])
         session.touch()
         try:
-            request = decode_message(_text(message), views.row_model(session))
+            request = decode_message(_text(message), row_model(session))
             if isinstance(request, CloseMessage):
                 return
             if isinstance(request, PingMessage):
                 answer = encode_pong()
             else:
-                answer = encode_event(views.push_result(session, session.push(request.data)))
+                answer = encode_event(push_result(session, session.push(request.data)))
         except KvtapeError as error:
             answer = encode_error(error)
         subscription.put(answer)  # in front of every event that the push will cause
@@ -100,4 +100,4 @@ async def _write(socket: WebSocket, subscription: Subscription) -> None:
                 await socket.send_text(item)
 
 
-ROUTES = [WebSocketRoute("/v1/sessions/{session_id}/ws", session_socket)]
+ROUTES = [WebSocketRoute(f"{SESSION}/ws", session_socket)]

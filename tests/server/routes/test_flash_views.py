@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from kvtape.server.routes.session_views import session_event
+from kvtape.server.routes.flash_views import session_event
 from kvtape.session.events import DataUpdated, FlashReady
 
 

@@ -1,0 +1,103 @@
+"""Flash queries and events as the wire shows them."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+from kvtape.protocols.layerscale import models
+from kvtape.session.events import FlashReady, SessionEvent, Subscription
+from kvtape.session.flash import FlashAnswer, FlashQuery
+from kvtape.session.session import Session
+
+__all__ = ["event_number", "finite", "flash_list", "flash_registered", "opening", "session_event"]
+
+
+def flash_registered(session: Session, query: FlashQuery) -> models.FlashRegistered:
+    """Describe a new flash query."""
+    return models.FlashRegistered(
+        id=query.id,
+        query=query.query,
+        max_tokens=query.max_tokens,
+        tokens=query.n_tokens,
+        n_tokens=query.n_tokens,
+        total_flash_queries=len(session.board.queries),
+    )
+
+
+def flash_list(session: Session) -> models.FlashList:
+    """Describe all flash queries of a session, once for each generation of clients."""
+    queries = list(session.board.queries.values())
+    return models.FlashList(
+        data=[_flash_entry(query, session.version) for query in queries],
+        data_version=session.version,
+        flash_queries=[_flash_item(query) for query in queries],
+        count=len(queries),
+        current_data_version=session.version,
+    )
+
+
+def _flash_entry(query: FlashQuery, version: int) -> models.FlashEntry:
+    entry = models.FlashEntry(
+        id=query.id,
+        query=query.query,
+        max_tokens=query.max_tokens,
+        tokens=query.n_tokens,
+        fresh=query.answer is not None and query.answer.version == version,
+    )
+    return _with_answer(entry, query.answer)
+
+
+def _flash_item(query: FlashQuery) -> models.FlashItem:
+    item = models.FlashItem(
+        id=query.id,
+        query=query.query,
+        max_tokens=query.max_tokens,
+        n_tokens=query.n_tokens,
+        has_answer=query.answer is not None,
+    )
+    return _with_answer(item, query.answer)
+
+
+_Flash = TypeVar("_Flash", models.FlashEntry, models.FlashItem)
+
+
+def _with_answer(target: _Flash, answer: FlashAnswer | None) -> _Flash:
+    if answer is not None:
+        target.value = answer.value
+        target.data_version = answer.version
+        target.confidence = finite(answer.confidence)
+        target.evaluated_at = answer.evaluated_at
+    return target
+
+
+def event_number(text: str | None) -> int | None:
+    """Read the number of the event that a client saw last; what is no number is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def opening(
+    session: Session, subscription: Subscription
+) -> list[tuple[models.Connected | models.FlashReady | models.DataUpdated, int | None]]:
+    """Describe what a reader of events gets first, with the number to go on behind, if it breaks off there.
+
+    That is where the session is and, unless the reader goes on where it was, the current answers.
+    """
+    streaming = not session.context.stopped
+    connected = models.Connected(session.id, session.version, len(session.board.queries), streaming=streaming)
+    answered = [] if subscription.resumed else [q for q in session.board.queries.values() if q.answer is not None]
+    return [(connected, subscription.after), *((session_event(query.ready_event()), None) for query in answered)]
+
+
+def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated:
+    """Describe an event of a session."""
+    if isinstance(event, FlashReady):
+        return models.FlashReady(
+            event.query_id, event.query, event.value, event.version, finite(event.confidence), event.evaluated_at
+        )
+    return models.DataUpdated(event.version, event.n_tokens, event.n_pending, event.n_rows, event.n_tokens)
+
+
+def finite(value: float) -> float:
+    """Return the value, or a very large one of its sign: JSON has no infinity."""
+    return value if math.isfinite(value) else math.copysign(1e9, value)

@@ -1,0 +1,103 @@
+"""Questions to a session, answered at once or as a stream."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kvtape.errors import KvtapeError
+from kvtape.protocols.layerscale import models
+from kvtape.protocols.layerscale.codec import decode_generate, encode_frame
+from kvtape.protocols.openai.errors import encode_error_event
+from kvtape.protocols.openai.reply import encode_usage
+from kvtape.server.responses import EventStream, json_response, unless_gone
+from kvtape.server.routes.common import SESSION, read_body, session_of
+from kvtape.server.routes.flash_views import finite
+from kvtape.session.session import Answer, Session
+
+__all__ = ["ROUTES"]
+
+
+async def generate(request: Request) -> Response:
+    """Answer a question about the session's data, at once or as a stream."""
+    session = session_of(request)
+    call = decode_generate(await read_body(request))
+    question = session.ask(call.prompt, call.params, fast_answer=call.fast_answer, keep_tail=not call.clear_after)
+    answer = await unless_gone(request, question)
+    if call.stream:
+        return EventStream(_answer_frames(session, answer), on_close=answer.close)
+    try:
+        text, n_tokens = "", 0
+        if answer.turn is not None:
+            events = await unless_gone(request, answer.turn.collect())
+            text, n_tokens = "".join(event.text for event in events), len(events)
+    finally:
+        answer.close()
+        session.touch()
+    return json_response(_describe(_generation_id(), session, answer, text, n_tokens))
+
+
+async def _answer_frames(session: Session, answer: Answer) -> AsyncGenerator[bytes, None]:
+    pieces: list[str] = []
+    n_tokens = 0
+    try:
+        if answer.turn is None:
+            assert answer.cached is not None
+            assert answer.cached.answer is not None
+            value = answer.cached.answer.value
+            yield encode_frame(models.GenerateToken(value, value, session.n_tokens))
+        else:
+            async with aclosing(answer.turn.events()) as events:
+                async for event in events:
+                    if event.text:
+                        pieces.append(event.text)
+                        yield encode_frame(models.GenerateToken(event.text, event.text, answer.turn.start + n_tokens))
+                    n_tokens += 1
+    except KvtapeError as error:
+        yield encode_error_event(error)
+        return
+    answer.close()
+    session.touch()
+    final = _describe(_generation_id(), session, answer, "".join(pieces), n_tokens)
+    final.done = True
+    yield encode_frame(final)
+
+
+def _generation_id() -> str:
+    return f"gen_{secrets.token_hex(12)}"
+
+
+def _describe(generation_id: str, session: Session, answer: Answer, text: str, n_tokens: int) -> models.Generated:
+    """Describe a finished answer."""
+    result = models.Generated(
+        text=text,
+        finish_reason="stop",
+        n_tokens=n_tokens,
+        total_tokens=session.n_tokens,
+        pos_max=max(session.n_tokens - 1, 0),
+        id=generation_id,
+        session_id=session.id,
+        data_version=answer.version,
+        usage=models.GenerateUsage(0, 0),
+    )
+    if answer.cached is not None and answer.cached.answer is not None:
+        result.text = answer.cached.answer.value
+        result.finish_reason = str(answer.cached.answer.finish_reason)
+        result.flash = True
+        result.flash_id = answer.cached.id
+        result.confidence = finite(answer.cached.answer.confidence)
+    elif answer.turn is not None and (last := answer.turn.finished) is not None and last.usage is not None:
+        result.finish_reason = str(last.finish_reason)
+        usage = encode_usage(last.usage)
+        result.usage = models.GenerateUsage(
+            usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.prompt_tokens_details
+        )
+    return result
+
+
+ROUTES = [Route(f"{SESSION}/generate", generate, methods=["POST"])]

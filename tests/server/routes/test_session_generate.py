@@ -1,0 +1,82 @@
+"""Questions over HTTP, plain and streamed, against the wire specification."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kvtape.protocols.sse import SseDecoder
+from tests.serving import eventually, push
+
+
+def test_a_question_is_answered_and_reported(http, session):
+    push(http, session)
+    durable = http.get(session).json()["data_end"]
+    body = {"prompt": "up?", "max_tokens": 6, "ignore_eos": True}
+    answer = http.post(f"{session}/generate", json=body).json()
+    assert set(answer) == {
+        "text", "finish_reason", "n_tokens", "total_tokens", "pos_max", "id", "object", "session_id", "data_version",
+        "usage",
+    }  # fmt: skip
+    assert (answer["finish_reason"], answer["n_tokens"], answer["data_version"]) == ("length", 6, 1)
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 6 == answer["total_tokens"] == answer["pos_max"] + 1
+    assert durable - 1 <= usage["prompt_tokens_details"]["cached_tokens"] <= durable
+    state = http.get(session).json()
+    assert (state["tokens"], state["data_end"], state["turns"]) == (answer["total_tokens"], durable, 1)
+    cleared = http.post(f"{session}/generate", json={**body, "clear_after": 1}).json()
+    assert (cleared["text"], cleared["total_tokens"]) == (answer["text"], durable)
+
+
+def test_a_streamed_answer_adds_up_and_ends_without_a_sentinel(http, session):
+    push(http, session)
+    body = {"prompt": "up?", "max_tokens": 6, "ignore_eos": True}
+    plain = http.post(f"{session}/generate", json=body).json()
+    response = http.post(f"{session}/generate", json={**body, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *pieces, final = [json.loads(event.data) for event in SseDecoder().feed(response.content)]
+    assert all(piece["done"] is False and piece["token"] == piece["text"] for piece in pieces)
+    assert "".join(piece["text"] for piece in pieces) == plain["text"]
+    positions = [piece["pos"] for piece in pieces]
+    assert positions == sorted(positions)
+    assert plain["total_tokens"] - 6 <= positions[0]
+    assert positions[-1] <= plain["pos_max"]
+    assert final.pop("done") is True
+    assert {**final, "id": plain["id"]} == plain
+
+
+def test_refusals_of_questions(http, session):
+    for body, param in [
+        ({"messages": [{"role": "user", "content": "x"}]}, "messages"),
+        ({"prompt": "x", "tools": [{}]}, "tools"),
+        ({"prompt": "x" * 3000}, "prompt"),
+    ]:
+        for stream in (False, True):
+            response = http.post(f"{session}/generate", json={**body, "stream": stream})
+            assert response.status_code == 400
+            assert response.json()["error"]["param"] == param
+    assert http.get(session).json()["busy"] is False
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_equal_question_is_answered_from_the_flash_cache(http, session, stream):
+    http.post(f"{session}/flash", json={"query": "up?", "max_tokens": 5})
+    push(http, session)
+    eventually(lambda: http.get(f"{session}/flash").json()["data"][0]["fresh"])
+    flash = http.get(f"{session}/flash").json()["data"][0]
+    hits = http.get("/health").json()["session_flash_hits"]
+    body = {"prompt": " up?\n", "max_tokens": 8, "fast_answer": True, "stream": stream}
+    response = http.post(f"{session}/generate", json=body)
+    if stream:
+        piece, answer = [json.loads(event.data) for event in SseDecoder().feed(response.content)]
+        assert piece["text"] == flash["value"]
+        assert answer.pop("done") is True
+    else:
+        answer = response.json()
+    assert answer["text"] == flash["value"]
+    assert (answer["flash"], answer["flash_id"], answer["confidence"]) == (True, 1, flash["confidence"])
+    assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0}
+    assert (answer["n_tokens"], answer["data_version"]) == (0, 1)
+    assert answer["total_tokens"] == http.get(session).json()["tokens"]
+    assert http.get("/health").json()["session_flash_hits"] == hits + 1

@@ -1,0 +1,106 @@
+"""Sessions over HTTP: creation, state, list, append, slots, deletion; against the wire specification."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.serving import eventually, push
+
+
+def test_creation_answers_with_both_generations_fields(http):
+    flash = ["up?", {"query": "down?", "max_tokens": 4}]
+    body = {"type": "ohlcv", "prompt": "be brief", "contextSize": 300, "flash": flash, "markPrefix": True}
+    created = http.post("/v1/sessions/init", json=body).json()
+    assert created["session_id"] == created["id"]
+    assert created["id"].startswith("sess_")
+    assert (created["type"], created["context"], created["context_size"]) == ("ohlcv", 300, 300)
+    assert (created["window_size"], created["flash_queries"], created["data_version"]) == (0, 2, 0)
+    assert created["pos_max"] == created["n_tokens"] - 1 == created["tokens"] - 1
+    assert created["prefix_end"] == created["frozen_end"] == created["n_tokens"]
+    assert created["data_region"] == {"start": created["n_tokens"], "end": created["n_tokens"], "window_size": 0}
+    assert (created["busy"], created["in_use"], created["pending"], created["tokens_per_row"]) == (False, False, 0, 0)
+    assert "context_text" not in created
+    assert http.delete(f"/v1/sessions/{created['id']}").json() == {
+        "id": created["id"], "deleted": True, "object": "session.deleted",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"type": "weather"}, "type", None),
+        ({"type": "ohlcv", "window_size": 64}, "window_size", None),
+        ({"type": "ohlcv", "context": 99999}, "context", None),
+        ({"type": "ohlcv", "prompt": "x" * 4000}, "prompt", "context_length_exceeded"),
+    ],
+)
+def test_creations_that_are_refused(http, body, param, code):
+    response = http.post("/v1/sessions/init", json=body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["param"], error.get("code")) == (param, code)
+
+
+def test_equal_flash_queries_at_creation_conflict(http):
+    response = http.post("/v1/sessions/init", json={"type": "ohlcv", "flash": ["a", "a"]})
+    assert response.status_code == 409
+
+
+def test_state_shows_the_text(http, session):
+    push(http, session)
+    state = http.get(f"{session}/state").json()
+    assert state["context_text"].startswith("<|im_start|>system\nbe brief<|im_end|>\n")
+    assert "AAPL" in state["context_text"]
+    assert len(state["context_text"].splitlines()) >= 8
+    assert {**state, "context_text": 0, "last_used": 0, "last_used_at": 0} == {
+        **http.get(session).json(), "context_text": 0, "last_used": 0, "last_used_at": 0,
+    }  # fmt: skip
+
+
+def test_sessions_are_listed_twice_over(http, session):
+    body = http.get("/v1/sessions").json()
+    assert body["object"] == "list"
+    assert body["data"] == body["sessions"]
+    assert body["count"] == len(body["data"])
+    assert body["max_sessions"] == 256
+    assert session.removeprefix("/v1/sessions/") in [item["session_id"] for item in body["data"]]
+
+
+def test_append_and_mark_prefix(http, session):
+    before = http.get(session).json()
+    added = http.post(f"{session}/append", json={"text": "note\n"}).json()
+    assert added["total_tokens"] == before["n_tokens"] + added["n_tokens_added"] == added["pos_max"] + 1
+    eventually(lambda: http.get(session).json()["data_version"] == 1)
+    marked = http.post(f"{session}/mark_prefix", json={}).json()
+    assert marked["prefix_end"] == added["total_tokens"]
+    assert marked["message"]
+    assert http.post(f"{session}/mark_prefix", json={}).json() == marked
+    assert http.get(session).json()["frozen_end"] == marked["prefix_end"]
+    overflow = http.post(f"{session}/append", json={"text": "x" * 3000})
+    assert overflow.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_slots_lie_end_to_end(http, session):
+    n_prompt = http.get(session).json()["n_tokens"]
+    push(http, session)
+    http.post(f"{session}/generate", json={"prompt": "up?", "max_tokens": 4})
+    state, body = http.get(session).json(), http.get(f"{session}/slots").json()
+    assert [(slot["name"], slot["start"], slot["end"]) for slot in body["slots"]] == [
+        ("prompt", 0, n_prompt), ("data", n_prompt, state["data_end"]), ("tail", state["data_end"], state["tokens"]),
+    ]  # fmt: skip
+    assert all(slot["n_tokens"] == slot["end"] - slot["start"] for slot in body["slots"])
+    assert (body["prefix_end"], body["pos_next"], body["total_tokens"]) == (0, state["tokens"], state["tokens"])
+    assert body["data_region"] == {"start": 0, "end": state["data_end"], "window_size": 0}
+
+
+def test_deleting_a_session_that_answers_conflicts(http, session):
+    body = {"prompt": "up?", "max_tokens": 1200, "ignore_eos": True}
+    thread = threading.Thread(target=lambda: http.post(f"{session}/generate", json=body))
+    thread.start()
+    eventually(lambda: http.get(session).json()["busy"])
+    assert http.delete(session).status_code == 409
+    thread.join()
+    assert http.delete(session).status_code == 200
+    assert http.get(session).status_code == 404

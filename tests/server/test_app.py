@@ -20,7 +20,7 @@ from tests.serving import running
         ("GET", "/v1/chat/completions", 405, "invalid_request_error"),
         ("POST", "/health", 405, "invalid_request_error"),
         ("DELETE", "/v1/sessions", 405, "invalid_request_error"),
-        ("POST", "/v1/sessions", 405, "invalid_request_error"),
+        ("PUT", "/v1/sessions", 405, "invalid_request_error"),
         ("GET", "/v1/sessions/sess_nobody", 404, "not_found_error"),
         ("GET", "/v1/sessions/a%20b/state", 400, "invalid_request_error"),
         ("POST", "/v1/sessions/sess_nobody/stream/push", 404, "not_found_error"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.layerscale.codec import STREAM_TYPES
+from kvtape.protocols.layerscale.create import STREAM_TYPES
 from kvtape.session.row_types import EVENT, IOT, MISSING, OHLCV, ROW_TYPES, SPATIAL, VITALS
 from kvtape.session.stats import STATS
 

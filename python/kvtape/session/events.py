@@ -18,6 +18,7 @@ class DataUpdated:
     n_tokens: int  # length of the durable context
     n_pending: int  # rows acknowledged but not yet taken up
     n_rows: int  # rows in the context
+    n_dropped: int = 0  # of all that was pushed, what has never become part of it
 
 
 @dataclass(frozen=True, slots=True)

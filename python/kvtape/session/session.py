@@ -31,7 +31,7 @@ __all__ = ["Answer", "Session", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
-FOREGROUND_WAIT = 2.0  # seconds a second question waits for the first
+FOREGROUND_WAIT = 2.0  # seconds a second question waits for the first; clients of the second generation do not
 
 
 @dataclass(slots=True)
@@ -338,8 +338,9 @@ class Session:
             self._tail = None
 
     async def _take_foreground(self) -> None:
+        """Take the foreground, or wait for it where the session's clients would only try again."""
         try:
-            async with asyncio.timeout(FOREGROUND_WAIT):
+            async with asyncio.timeout(FOREGROUND_WAIT if self.spec.wire == 1 else 0.0):
                 await self._foreground.acquire()
         except TimeoutError:
             raise Conflict(f"session {self.id} is busy with another request") from None
@@ -361,7 +362,8 @@ class Session:
 
     def _settled(self) -> None:
         context = self.context
-        self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows))
+        n_dropped = context.counters.total_dropped
+        self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows, n_dropped))
         self._evaluate_flash()
         self.ready.refresh()
 

@@ -33,6 +33,16 @@ def test_rows_that_do_not_fit_come_as_they_are_for_the_schema_to_refuse():
     assert message == PushMessage([{"o": "x"}, 3])
 
 
+def test_text_comes_as_it_is():
+    row_model = ROW_TYPES["ohlcv"].model
+    for model in (row_model, None):
+        decode = decode_message if model is None else lambda text: decode_message(text, row_model)
+        assert decode('{"type":"push","data":"a line"}') == PushMessage("a line")
+        assert decode('{"type":"push","data":["a line",""]}') == PushMessage(["a line", ""])
+    line, row = decode_message('{"type":"push","data":["a line",' + ROW + "]}", row_model).data
+    assert (line, type(row)) == ("a line", row_model)
+
+
 @pytest.mark.parametrize(("kind", "wanted"), [("ping", PingMessage), ("close", CloseMessage)])
 def test_the_other_messages(kind, wanted):
     assert isinstance(decode_message(json.dumps({"type": kind, "more": 1}), ROW_TYPES["ohlcv"].model), wanted)

@@ -17,5 +17,6 @@ def test_confidence_is_always_finite(confidence, shown):
 
 
 def test_updates_carry_both_generations_fields():
-    event = session_event(DataUpdated(4, n_tokens=90, n_pending=1, n_rows=5))
+    event = session_event(DataUpdated(4, n_tokens=90, n_pending=1, n_rows=5, n_dropped=2))
     assert (event.data_version, event.tokens, event.pos_next, event.pending, event.data_count) == (4, 90, 90, 1, 5)
+    assert event.total_dropped == 2

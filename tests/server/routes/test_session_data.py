@@ -155,7 +155,7 @@ def test_rows_of_another_type_are_refused_whole(http, open_session, stream_type,
         (b'{"data": [{"src": "a", "sev": 1, "cat": null, "cnt": 1}]}', "data[0].cat"),
         (b'{"data": [{"src": "a", "sev": 1, "cat": "c", "cnt": 1e400}]}', None),  # no number of JSON
         (b'{"data": [{"src": "a", "sev": 1, "cat": "c", "cnt": NaN}]}', None),
-        (b'{"data": "a raw line"}', "data"),
+        (b'{"data": {"src": "a", "sev": 1, "cat": "c", "cnt": 1}}', "data"),
         (b'{"data": [{"src": "%s", "sev": 1, "cat": "c", "cnt": 1}]}' % (b"s" * 65), "data[0].src"),
         (b'{"data": [{"src": "a", "sev": 1, "cat": "c", "cnt": 1, "ts": "now"}]}', "data[0].ts"),
     ],

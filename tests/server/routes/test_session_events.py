@@ -78,7 +78,15 @@ def test_events_replay_the_answers_and_then_follow_the_data(http, session):
         for version in (2, 3):
             push(http, session, CANDLES[:1])
             updated = events.next()
-            assert set(updated) == {"type", "data_version", "tokens", "pending", "data_count", "pos_next"}
+            assert set(updated) == {
+                "type",
+                "data_version",
+                "tokens",
+                "pending",
+                "data_count",
+                "pos_next",
+                "total_dropped",
+            }
             assert (updated["type"], updated["data_version"]) == ("data_updated", version)
             assert updated["data_count"] == 3 + version + 1
             ready = events.next()

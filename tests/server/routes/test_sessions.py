@@ -31,7 +31,7 @@ def test_creation_answers_with_both_generations_fields(http):
     ("body", "param", "code"),
     [
         ({"type": "weather"}, "type", None),
-        ({"type": "ohlcv", "window_size": 64}, "window_size", None),
+        ({"type": "ohlcv", "window_size": -64}, "window_size", None),
         ({"type": "ohlcv", "context": 99999}, "context", None),
         ({"type": "ohlcv", "prompt": "x" * 4000}, "prompt", "context_length_exceeded"),
     ],

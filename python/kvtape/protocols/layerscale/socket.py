@@ -24,9 +24,9 @@ RowT = TypeVar("RowT")
 
 
 class PushMessage(msgspec.Struct, Generic[RowT], tag="push"):
-    """Rows for the session."""
+    """Data for the session: text, or rows and texts in any order."""
 
-    data: list[RowT]
+    data: list[RowT] | str
 
 
 class PingMessage(msgspec.Struct, tag="ping"):
@@ -45,14 +45,14 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     id: int | None = None
 
 
-def decode_message(text: str, row_type: Any) -> PushMessage[Any] | PingMessage | CloseMessage:
+def decode_message(text: str, row_type: Any = Any) -> PushMessage[Any] | PingMessage | CloseMessage:
     """Decode a client's message. Rows come as `row_type`, or as plain objects where one does not fit it.
 
     Raises:
-        InvalidRequest: no JSON object, an unknown type, or no list of rows; `param` names the field.
+        InvalidRequest: no JSON object, an unknown type, or no data; `param` names the field.
     """
     try:
-        return msgspec.json.decode(text, type=PushMessage[row_type] | PingMessage | CloseMessage)
+        return msgspec.json.decode(text, type=PushMessage[row_type | str] | PingMessage | CloseMessage)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass  # said better below
     try:
@@ -64,9 +64,10 @@ def decode_message(text: str, row_type: Any) -> PushMessage[Any] | PingMessage |
     kind = message.get("type")
     if kind != "push":
         raise InvalidRequest(f"type must be push, ping or close, found {kind!r:.40}", param="type")
-    if not isinstance(message.get("data"), list):
-        raise InvalidRequest("data must be a list of rows", param="data")
-    return PushMessage(message["data"])
+    data = message.get("data")
+    if not isinstance(data, list | str):
+        raise InvalidRequest("data must be text, or a list of texts and rows", param="data")
+    return PushMessage(data)
 
 
 def encode_event(

@@ -10,7 +10,7 @@ from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sampling import read_stop, sampling_params
 from kvtape.types import BOUNDS, SamplingParams, check_bound
 
-__all__ = ["read_count", "read_include_usage", "read_sampling"]
+__all__ = ["read_count", "read_include_usage", "read_sampling", "read_seed"]
 
 
 def read_count(name: str, count: int | None) -> int:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.request_models import ChatRequest, Reasoning
 from kvtape.protocols.requests import refuse_unless
 from kvtape.types import Thinking, check_bound
 
-__all__ = ["read_template_options", "read_thinking", "shows_reasoning"]
+__all__ = ["ThinkingFields", "read_template_options", "read_thinking", "shows_reasoning"]
 
 _OFF = ("none", "minimal", "low")
 _ON = ("medium", "high", "xhigh", "max")
 
 
-def read_thinking(request: ChatRequest) -> Thinking:
+class ThinkingFields(Protocol):
+    """A request of any route that says something about reasoning."""
+
+    reasoning_effort: str | None
+    reasoning: Reasoning | None
+    thinking_budget: int | None
+    chat_template_kwargs: dict[str, Any] | None
+
+
+def read_thinking(request: ThinkingFields) -> Thinking:
     """Read whether the model reasons, and for how many tokens at most.
 
     An effort outranks a switch, and a budget turns reasoning on where nothing else says; a budget of 0 turns it off.
@@ -51,7 +60,7 @@ def shows_reasoning(request: ChatRequest) -> bool:
     return request.include_reasoning is not False and not excluded
 
 
-def read_template_options(request: ChatRequest) -> dict[str, Any]:
+def read_template_options(request: ThinkingFields) -> dict[str, Any]:
     """Read the variables of the chat template, but for `enable_thinking`, which `read_thinking` reads.
 
     Raises:

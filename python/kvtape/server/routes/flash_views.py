@@ -95,7 +95,9 @@ def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated
         return models.FlashReady(
             event.query_id, event.query, event.value, event.version, finite(event.confidence), event.evaluated_at
         )
-    return models.DataUpdated(event.version, event.n_tokens, event.n_pending, event.n_rows, event.n_tokens)
+    return models.DataUpdated(
+        event.version, event.n_tokens, event.n_pending, event.n_rows, event.n_tokens, event.n_dropped
+    )
 
 
 def finite(value: float) -> float:

@@ -15,10 +15,11 @@ __all__ = ["ROUTES"]
 
 
 async def push(request: Request) -> Response:
-    """Queue rows; the model is not waited for."""
+    """Queue rows or text; the model is not waited for."""
     session = session_of(request)
-    ack = session.push(decode_push(await read_body(request), row_model(session)))
-    return json_response(views.push_result(session, ack))
+    may_be_empty = request.url.path.endswith("/stream/push")  # whose clients wait for rows, not for a version
+    data = decode_push(await read_body(request), row_model(session), may_be_empty=may_be_empty)
+    return json_response(views.push_result(session, session.push(data)))
 
 
 async def stream_status(request: Request) -> Response:

@@ -8,7 +8,8 @@ from starlette.routing import Route
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.layerscale.codec import decode_flash
+from kvtape.protocols.layerscale.create import decode_flash
+from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.server.responses import json_response
 from kvtape.server.routes import flash_views as views
 from kvtape.server.routes.common import SESSION, read_body, session_of
@@ -19,8 +20,9 @@ __all__ = ["ROUTES"]
 async def add_flash(request: Request) -> Response:
     """Register a flash query."""
     session = session_of(request)
-    query, max_tokens = decode_flash(await read_body(request))
-    added = await session.add_flash(query, max_tokens)
+    call = decode_flash(await read_body(request))
+    refuse_unless(not call.choices, "choices", LATER)
+    added = await session.add_flash(call.query, call.max_tokens)
     return json_response(views.flash_registered(session, added))
 
 

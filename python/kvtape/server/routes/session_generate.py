@@ -10,15 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kvtape.errors import KvtapeError
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.layerscale.codec import decode_generate, encode_frame
+from kvtape.protocols.layerscale.codec import encode_frame
+from kvtape.protocols.layerscale.generate import decode_generate
 from kvtape.protocols.openai.errors import encode_error_event
 from kvtape.protocols.openai.reply import encode_usage
+from kvtape.protocols.requests import LATER, refuse_unless
+from kvtape.protocols.sse import DONE
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import SESSION, read_body, session_of
 from kvtape.server.routes.flash_views import finite
 from kvtape.session.session import Answer, Session
+from kvtape.types import Thinking
 
 __all__ = ["ROUTES"]
 
@@ -26,11 +29,19 @@ __all__ = ["ROUTES"]
 async def generate(request: Request) -> Response:
     """Answer a question about the session's data, at once or as a stream."""
     session = session_of(request)
-    call = decode_generate(await read_body(request))
+    call = decode_generate(await read_body(request), wire=session.spec.wire)
+    refuse_unless(call.chat is None, "messages", LATER)
+    refuse_unless(not call.candidates, "fast_answer", LATER)
+    refuse_unless(call.thinking == Thinking(), "reasoning_effort", LATER)
     question = session.ask(call.prompt, call.params, fast_answer=call.fast_answer, keep_tail=not call.clear_after)
     answer = await unless_gone(request, question)
     if call.stream:
-        return EventStream(_answer_frames(session, answer), on_close=answer.close)
+        end = DONE if session.spec.wire == 2 else b""  # clients of the first generation would take it for a frame
+        return EventStream(
+            _frames(session, answer, end),
+            on_close=answer.close,
+            encode_error=lambda error: encode_error_event(error) + end,
+        )
     try:
         text, n_tokens = "", 0
         if answer.turn is not None:
@@ -39,40 +50,32 @@ async def generate(request: Request) -> Response:
     finally:
         answer.close()
         session.touch()
-    return json_response(_describe(_generation_id(), session, answer, text, n_tokens))
+    return json_response(_describe(session, answer, text, n_tokens))
 
 
-async def _answer_frames(session: Session, answer: Answer) -> AsyncGenerator[bytes, None]:
+async def _frames(session: Session, answer: Answer, end: bytes) -> AsyncGenerator[bytes, None]:
     pieces: list[str] = []
     n_tokens = 0
-    try:
-        if answer.turn is None:
-            assert answer.cached is not None
-            assert answer.cached.answer is not None
-            value = answer.cached.answer.value
-            yield encode_frame(models.GenerateToken(value, value, session.n_tokens))
-        else:
-            async with aclosing(answer.turn.events()) as events:
-                async for event in events:
-                    if event.text:
-                        pieces.append(event.text)
-                        yield encode_frame(models.GenerateToken(event.text, event.text, answer.turn.start + n_tokens))
-                    n_tokens += 1
-    except KvtapeError as error:
-        yield encode_error_event(error)
-        return
+    if answer.turn is None:
+        assert answer.cached is not None
+        assert answer.cached.answer is not None
+        value = answer.cached.answer.value
+        yield encode_frame(models.GenerateToken(value, value, session.n_tokens))
+    else:
+        async with aclosing(answer.turn.events()) as events:
+            async for event in events:
+                if event.text:
+                    pieces.append(event.text)
+                    yield encode_frame(models.GenerateToken(event.text, event.text, answer.turn.start + n_tokens))
+                n_tokens += 1
     answer.close()
     session.touch()
-    final = _describe(_generation_id(), session, answer, "".join(pieces), n_tokens)
+    final = _describe(session, answer, "".join(pieces), n_tokens)
     final.done = True
-    yield encode_frame(final)
+    yield encode_frame(final) + end
 
 
-def _generation_id() -> str:
-    return f"gen_{secrets.token_hex(12)}"
-
-
-def _describe(generation_id: str, session: Session, answer: Answer, text: str, n_tokens: int) -> models.Generated:
+def _describe(session: Session, answer: Answer, text: str, n_tokens: int) -> models.Generated:
     """Describe a finished answer."""
     result = models.Generated(
         text=text,
@@ -80,7 +83,7 @@ def _describe(generation_id: str, session: Session, answer: Answer, text: str, n
         n_tokens=n_tokens,
         total_tokens=session.n_tokens,
         pos_max=max(session.n_tokens - 1, 0),
-        id=generation_id,
+        id=f"gen_{secrets.token_hex(12)}",
         session_id=session.id,
         data_version=answer.version,
         usage=models.GenerateUsage(0, 0),

@@ -10,6 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kvtape.errors import KvtapeError
+from kvtape.protocols.layerscale.codec import check_data
 from kvtape.protocols.layerscale.socket import (
     CloseMessage,
     PingMessage,
@@ -79,7 +80,8 @@ async def _read(socket: WebSocket, session: Session, subscription: Subscription)
             if isinstance(request, PingMessage):
                 answer = encode_pong()
             else:
-                answer = encode_event(push_result(session, session.push(request.data)))
+                data = check_data(request.data, may_be_empty=session.spec.wire == 1)
+                answer = encode_event(push_result(session, session.push(data)))
         except KvtapeError as error:
             answer = encode_error(error)
         subscription.put(answer)  # in front of every event that the push will cause

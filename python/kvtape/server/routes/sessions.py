@@ -9,7 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.layerscale.codec import decode_append, decode_create
+from kvtape.protocols.layerscale.codec import decode_append
+from kvtape.protocols.layerscale.create import decode_create
+from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.server.responses import json_response, unless_gone
 from kvtape.server.routes import session_views as views
 from kvtape.server.routes.common import SESSION, read_body, runtime_of, session_of
@@ -18,13 +20,32 @@ from kvtape.session.spec import FlashSpec, SessionSpec
 __all__ = ["ROUTES"]
 
 
-async def create_session(request: Request) -> Response:
-    """Open a session."""
-    sessions = runtime_of(request).sessions
-    call = decode_create(await read_body(request))
-    flash = tuple(FlashSpec(query, max_tokens) for query, max_tokens in call.flash)
-    spec = SessionSpec(call.prompt, call.context, flash, call.mark_prefix, wire=1, type=call.type)
-    return json_response(views.session_object(await sessions.create(spec)))
+async def create_data_session(request: Request) -> Response:
+    """Open a session for rows of one type, as clients of the first generation do."""
+    return await _create(request, wire=1)
+
+
+async def create_text_session(request: Request) -> Response:
+    """Open a session for text, as clients of the second generation do."""
+    return await _create(request, wire=2)
+
+
+async def _create(request: Request, *, wire: int) -> Response:
+    call = decode_create(await read_body(request), wire=wire)
+    refuse_unless(not call.pre_decode, "pre_decode", LATER)
+    spec = SessionSpec(
+        prompt=call.prompt,
+        context=call.context,
+        flash=tuple(FlashSpec(flash.query, flash.max_tokens, flash.choices) for flash in call.flash),
+        mark_prefix=call.mark_prefix,
+        wire=wire,
+        type=call.type,
+        id=call.id,
+        window=call.window,
+        pre_decode=call.pre_decode,
+        overflow=call.overflow,
+    )
+    return json_response(views.session_object(await runtime_of(request).sessions.create(spec)))
 
 
 async def list_sessions(request: Request) -> Response:
@@ -72,7 +93,8 @@ async def mark_prefix(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/sessions/init", create_session, methods=["POST"]),
+    Route("/v1/sessions/init", create_data_session, methods=["POST"]),
+    Route("/v1/sessions", create_text_session, methods=["POST"]),
     Route("/v1/sessions", list_sessions),
     Route(SESSION, get_state),
     Route(SESSION, delete_session, methods=["DELETE"]),

@@ -17,7 +17,7 @@ __all__ = [
 
 
 class GenerateUsage(msgspec.Struct):
-    """Token counts of an answer; one from the flash cache has zeros and neither total nor details."""
+    """Token counts of an answer; one that was there already has zeros and neither total nor details."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -42,6 +42,9 @@ class Generated(msgspec.Struct, kw_only=True):
     flash: bool | UnsetType = UNSET
     flash_id: int | UnsetType = UNSET
     confidence: float | UnsetType = UNSET
+    probabilities: dict[str, float] | UnsetType = UNSET
+    speculative: bool | UnsetType = UNSET
+    logit_gap: float | UnsetType = UNSET
 
 
 class GenerateToken(msgspec.Struct):

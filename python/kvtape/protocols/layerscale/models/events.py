@@ -29,6 +29,7 @@ class FlashRegistered(msgspec.Struct, kw_only=True):
     tokens: int
     n_tokens: int
     fresh: bool = False
+    choices: list[str] | UnsetType = UNSET
     total_flash_queries: int
 
 
@@ -41,10 +42,12 @@ class FlashEntry(msgspec.Struct, kw_only=True):
     max_tokens: int
     tokens: int
     fresh: bool
+    choices: list[str] | UnsetType = UNSET
     value: str | UnsetType = UNSET
     data_version: int | UnsetType = UNSET
     confidence: float | UnsetType = UNSET
     evaluated_at: int | UnsetType = UNSET
+    probabilities: dict[str, float] | UnsetType = UNSET
 
 
 class FlashItem(msgspec.Struct, kw_only=True):
@@ -55,10 +58,12 @@ class FlashItem(msgspec.Struct, kw_only=True):
     max_tokens: int
     n_tokens: int
     has_answer: bool
+    choices: list[str] | UnsetType = UNSET
     value: str = ""
     data_version: int = 0
     confidence: float = 0.0
     evaluated_at: int = 0
+    probabilities: dict[str, float] | UnsetType = UNSET
 
 
 class FlashList(msgspec.Struct, kw_only=True):
@@ -100,13 +105,15 @@ class FlashReady(msgspec.Struct, tag="flash_ready"):
     data_version: int
     confidence: float
     evaluated_at: int
+    probabilities: dict[str, float] | UnsetType = UNSET  # of each choice, where the query has choices
 
 
 class DataUpdated(msgspec.Struct, tag="data_updated"):
-    """The context has changed for good."""
+    """The context has changed for good; `total_dropped` says how much data has never become part of it."""
 
     data_version: int
     tokens: int
     pending: int
     data_count: int
     pos_next: int
+    total_dropped: int = 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, NotRequired, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
+
+from kvtape.protocols.openai.request_models import InputMessage, Reasoning, ToolDefinition
 
 __all__ = [
     "AppendRequest",
     "CreateRequest",
     "EventRow",
-    "FlashInit",
     "FlashRequest",
     "GenerateRequest",
     "IotRow",
@@ -81,23 +82,34 @@ class VitalsRow(TypedDict):
 SessionRow = OhlcvRow | IotRow | SpatialRow | EventRow | VitalsRow
 
 
-class FlashInit(msgspec.Struct):
-    """A flash query registered together with its session."""
+class FlashRequest(msgspec.Struct):
+    """Body of `POST …/flash`, and a flash query registered together with its session.
+
+    `choices`, of which the answer is one, are this server's own.
+    """
 
     query: str
     max_tokens: int | None = None
     maxTokens: int | None = None  # another spelling of max_tokens
+    choices: list[str] | None = None
 
 
 class CreateRequest(msgspec.Struct, kw_only=True):
-    """Body of `POST /v1/sessions/init`."""
+    """Body of `POST /v1/sessions/init`, which needs a type, and of `POST /v1/sessions`, which needs nothing.
 
-    type: str
+    Both take the fields of either; `overflow`, what a full queue does, is this server's own.
+    """
+
+    type: str | None = None
     prompt: str | None = None
     context: int | None = None
     window_size: int | None = None
-    flash: list[FlashInit | str] | None = None
+    window: int | None = None  # the newer name of window_size
+    flash: list[FlashRequest | str] | None = None
     mark_prefix: bool | None = None
+    id: str | None = None
+    pre_decode: bool | None = None
+    overflow: Literal["drop_newest", "drop_oldest", "block", "conflate"] | None = None
 
 
 class AppendRequest(msgspec.Struct):
@@ -107,16 +119,12 @@ class AppendRequest(msgspec.Struct):
 
 
 class PushRequest(msgspec.Struct, Generic[Row]):
-    """Body of `POST …/stream/push`; rows are checked against the session's type."""
+    """Body of `POST …/stream/push` and `POST …/push`: text, or rows and texts in any order.
 
-    data: list[Row]
+    Rows are checked against the session's type.
+    """
 
-
-class FlashRequest(msgspec.Struct):
-    """Body of `POST …/flash`."""
-
-    query: str
-    max_tokens: int | None = None
+    data: list[Row] | str
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True):
@@ -134,7 +142,9 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
     fast_answer: bool | list[str] | None = None
     gap_threshold: float | None = None
     clear_after: int | None = None
-    messages: list[Any] | None = None
-    tools: list[Any] | None = None
+    messages: list[InputMessage] | None = None
+    tools: list[ToolDefinition] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    thinking_budget: int | None = None

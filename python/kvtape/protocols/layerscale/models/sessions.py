@@ -46,6 +46,9 @@ class SessionObject(msgspec.Struct, kw_only=True):
     pre_decode: bool
     ready: bool
     frozen_end: int | UnsetType = UNSET
+    window: int | UnsetType = UNSET
+    ready_token: int | UnsetType = UNSET
+    ready_gap: float | UnsetType = UNSET
     # gen-1
     session_id: str
     type: str

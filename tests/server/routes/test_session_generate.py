@@ -80,3 +80,35 @@ def test_an_equal_question_is_answered_from_the_flash_cache(http, session, strea
     assert (answer["n_tokens"], answer["data_version"]) == (0, 1)
     assert answer["total_tokens"] == http.get(session).json()["tokens"]
     assert http.get("/health").json()["session_flash_hits"] == hits + 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_begun_ahead_is_decided_by_its_first_token(http, stream):
+    body = {"type": "ohlcv", "prompt": "be brief", "pre_decode": True}
+    session = f"/v1/sessions/{http.post('/v1/sessions/init', json=body).json()['id']}"
+    state = http.get(session).json()
+    assert (state["pre_decode"], state["ready"]) == (True, False)
+    assert {"ready_token", "ready_gap"}.isdisjoint(state)
+    push(http, session)
+    first = http.post(f"{session}/generate", json={"prompt": "up?", "max_tokens": 1, "ignore_eos": True}).json()["text"]
+    assert first.strip()
+    eventually(lambda: http.get(session).json()["ready"])
+    state = http.get(session).json()
+    assert isinstance(state["ready_token"], int)
+    assert state["ready_gap"] >= 0
+    asked = {"prompt": " up? ", "fast_answer": [f"{first.strip()}ward", "\u00a1no!"], "stream": stream}
+    response = http.post(f"{session}/generate", json={**asked, "gap_threshold": 0})
+    if stream:
+        piece, answer = [json.loads(event.data) for event in SseDecoder().feed(response.content)]
+        assert piece["text"] == piece["token"] == f"{first.strip()}ward"
+        assert answer.pop("done") is True
+    else:
+        answer = response.json()
+    assert answer["text"] == f"{first.strip()}ward"
+    assert (answer["speculative"], answer["logit_gap"], answer["n_tokens"]) == (True, state["ready_gap"], 0)
+    assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0}
+    assert {"flash", "flash_id", "confidence"}.isdisjoint(answer)
+    for undecided in ({"gap_threshold": 1e9}, {"fast_answer": ["\u00a1no!"], "gap_threshold": 0}):
+        asked = {"prompt": "up?", "fast_answer": [f"{first.strip()}ward"], "max_tokens": 2, **undecided}
+        assert "speculative" not in http.post(f"{session}/generate", json=asked).json()
+    http.delete(session)

@@ -21,7 +21,6 @@ from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import SESSION, read_body, session_of
 from kvtape.server.routes.flash_views import finite
 from kvtape.session.session import Answer, Session
-from kvtape.types import Thinking
 
 __all__ = ["ROUTES"]
 
@@ -31,9 +30,15 @@ async def generate(request: Request) -> Response:
     session = session_of(request)
     call = decode_generate(await read_body(request), wire=session.spec.wire)
     refuse_unless(call.chat is None, "messages", LATER)
-    refuse_unless(not call.candidates, "fast_answer", LATER)
-    refuse_unless(call.thinking == Thinking(), "reasoning_effort", LATER)
-    question = session.ask(call.prompt, call.params, fast_answer=call.fast_answer, keep_tail=not call.clear_after)
+    question = session.ask(
+        call.prompt,
+        call.params,
+        fast_answer=call.fast_answer,
+        candidates=call.candidates,
+        gap_threshold=call.gap_threshold,
+        thinking=call.thinking,
+        keep_tail=not call.clear_after,
+    )
     answer = await unless_gone(request, question)
     if call.stream:
         end = DONE if session.spec.wire == 2 else b""  # clients of the first generation would take it for a frame
@@ -43,7 +48,7 @@ async def generate(request: Request) -> Response:
             encode_error=lambda error: encode_error_event(error) + end,
         )
     try:
-        text, n_tokens = "", 0
+        text, n_tokens = answer.text, 0
         if answer.turn is not None:
             events = await unless_gone(request, answer.turn.collect())
             text, n_tokens = "".join(event.text for event in events), len(events)
@@ -57,10 +62,8 @@ async def _frames(session: Session, answer: Answer, end: bytes) -> AsyncGenerato
     pieces: list[str] = []
     n_tokens = 0
     if answer.turn is None:
-        assert answer.cached is not None
-        assert answer.cached.answer is not None
-        value = answer.cached.answer.value
-        yield encode_frame(models.GenerateToken(value, value, session.n_tokens))
+        pieces.append(answer.text)
+        yield encode_frame(models.GenerateToken(answer.text, answer.text, session.n_tokens))
     else:
         async with aclosing(answer.turn.events()) as events:
             async for event in events:
@@ -88,12 +91,14 @@ def _describe(session: Session, answer: Answer, text: str, n_tokens: int) -> mod
         data_version=answer.version,
         usage=models.GenerateUsage(0, 0),
     )
-    if answer.cached is not None and answer.cached.answer is not None:
-        result.text = answer.cached.answer.value
-        result.finish_reason = str(answer.cached.answer.finish_reason)
+    if answer.cached is not None and answer.found is not None:
+        result.finish_reason = str(answer.found.finish_reason)
         result.flash = True
         result.flash_id = answer.cached.id
-        result.confidence = finite(answer.cached.answer.confidence)
+        result.confidence = finite(answer.found.confidence)
+    elif answer.speculative:
+        result.speculative = True
+        result.logit_gap = finite(answer.logit_gap or 0.0)
     elif answer.turn is not None and (last := answer.turn.finished) is not None and last.usage is not None:
         result.finish_reason = str(last.finish_reason)
         usage = encode_usage(last.usage)

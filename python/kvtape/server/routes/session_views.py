@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale import models
+from kvtape.server.routes.flash_views import finite
 from kvtape.session.context import PushAck
 from kvtape.session.session import Session
 
@@ -18,6 +19,9 @@ def session_object(session: Session) -> models.SessionObject:
     context = session.context
     created, last_used = int(session.created), int(session.last_used)
     n_tokens, kv_tokens, data_end = session.n_tokens, session.kv_tokens, context.sequence.n_tokens
+    ready = session.ready.current
+    if ready is not None and ready.version != session.version:
+        ready = None
     return models.SessionObject(
         id=session.id,
         created=created,
@@ -30,9 +34,11 @@ def session_object(session: Session) -> models.SessionObject:
         turns=session.turns,
         evicted=context.n_evicted,
         busy=session.busy,
-        pre_decode=False,
-        ready=False,
+        pre_decode=session.spec.pre_decode,
+        ready=ready is not None,
         frozen_end=context.prefix_end or UNSET,
+        ready_token=UNSET if ready is None else ready.token_id,
+        ready_gap=UNSET if ready is None else finite(ready.gap),
         session_id=session.id,
         type=session.spec.type,
         n_tokens=n_tokens,

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.layerscale.codec import decode_append
 from kvtape.protocols.layerscale.create import decode_create
-from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.server.responses import json_response, unless_gone
 from kvtape.server.routes import session_views as views
 from kvtape.server.routes.common import SESSION, read_body, runtime_of, session_of
@@ -32,7 +31,6 @@ async def create_text_session(request: Request) -> Response:
 
 async def _create(request: Request, *, wire: int) -> Response:
     call = decode_create(await read_body(request), wire=wire)
-    refuse_unless(not call.pre_decode, "pre_decode", LATER)
     spec = SessionSpec(
         prompt=call.prompt,
         context=call.context,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import time
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         started = time.monotonic()
         engine = AsyncEngine(args.model, **engine_options(args))
         _report(engine, time.monotonic() - started)
+        gc.collect()
+        gc.freeze()  # vocabulary, modules: a full collection would hold every request up while it walks through them
         return engine
 
     app = create_app(

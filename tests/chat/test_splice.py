@@ -225,19 +225,34 @@ EACH = "{% for message in messages %}<|im_start|>{{ message.role }}\n"
         EACH + "{{ message.content }}{% if loop.last %}!{% endif %}<|im_end|>\n{% endfor %}" + ASK,
         EACH + "{{ message.content | upper }}<|im_end|>\n{% endfor %}" + ASK,
         EACH + "{{ message.content }}{% endfor %}" + ASK,  # no end token
-        EACH + "{{ message.content }}<|im_end|><|im_end|>{% endfor %}" + ASK,
-        "{% if not add_generation_prompt %}{{ raise_exception('the user has the last word') }}{% endif %}"
-        + EACH
-        + "{{ message.content }}<|im_end|>{% endfor %}"
-        + ASK,
     ],
-    ids=["last", "upper", "open", "twice", "refuses"],
+    ids=["last", "upper", "open"],
 )
 def test_templates_that_allow_no_splicing_get_what_they_write(model, source):
     chat = Chat(model, source)
     chat.turn(HELLO)
     chat.messages.append(MORE)
     assert chat.encode() == chat.plain()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        EACH + "{{ message.content }}<|im_end|><|im_end|>{% endfor %}" + ASK,
+        "{% if not add_generation_prompt %}{{ raise_exception('the user has the last word') }}{% endif %}"
+        + EACH
+        + "{{ message.content }}<|im_end|>{% endfor %}"
+        + ASK,
+    ],
+    ids=["twice", "refuses"],
+)
+def test_a_reply_ends_where_the_template_ends_it(model, source):
+    chat = Chat(model, source)
+    prompt, generated = chat.turn(HELLO)
+    chat.messages.append(MORE)
+    ids = chat.encode()
+    assert ids[: len(prompt) + len(generated)] == prompt + generated
+    assert chat.tokenizer.decode(ids, special=True) == chat.tokenizer.decode(chat.plain(), special=True)
 
 
 def test_a_template_that_trims_is_understood(model):

@@ -16,6 +16,7 @@ from kvtape.types import (
     ChatPrompt,
     Event,
     FinishReason,
+    ParsedReply,
     ReplyFinish,
     ReplyStep,
     SamplingParams,
@@ -96,23 +97,31 @@ class ChatTurn(Turn):
         seen: list[Event] = []
         calls_once = not self.prepared.prompt.tool_choice.parallel
         cached_tokens = 0
+        finish: FinishReason | None = None
         async with aclosing(self.events()) as tokens:
             async for token in tokens:
                 if not token_ids and token.usage is not None:
                     cached_tokens = token.usage.cached_tokens
                 token_ids.append(token.token_id)
                 step = ReplyStep(token, parser.feed(token.text))
-                seen += step.events
                 if calls_once and (end := _first_end(step.events)):
                     usage = Usage(self.start, len(token_ids), cached_tokens)
                     self.finished = replace(token, finish_reason=FinishReason.STOP, usage=usage)
-                    yield ReplyStep(self.finished, step.events[:end], ReplyFinish.TOOL_CALLS)
-                    return
-                if token.finish_reason is not None:
-                    held, step.finish = parser.finish(token.finish_reason)
+                    step = ReplyStep(self.finished, step.events[:end], ReplyFinish.TOOL_CALLS)
+                elif token.finish_reason is not None:
+                    finish = token.finish_reason
+                    held, step.finish = parser.finish(finish)
                     step.events += held
-                    self.prepared.keep(gather(seen + held), token_ids, token.finish_reason)
+                seen += step.events
+                if step.finish is not None:
+                    break
                 yield step
+        await self.end(gather(seen), token_ids, finish)
+        yield step
+
+    async def end(self, reply: ParsedReply, token_ids: Sequence[int], finish: FinishReason | None) -> None:
+        """Take the finished reply, before its last step is told; `finish` is None where its first call ended it."""
+        self.prepared.keep(reply, token_ids, finish)
 
 
 def _first_end(events: Sequence[Event]) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from kvtape.chat.held import HeldPrompt, HeldTurn
 from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers, reasoning_span
 from kvtape.chat.reply import ReplyParser
-from kvtape.chat.splice import splices_of
+from kvtape.chat.reply_end import Render
+from kvtape.chat.splice import EncodedChat, splices_of
 from kvtape.chat.template import template_of
 from kvtape.chat.tool_grammar import tool_grammar
 from kvtape.chat.tool_parsers import choose_tool_parser, make_tool_parser, shown_tokens
@@ -30,25 +32,53 @@ from kvtape.types import (
 if TYPE_CHECKING:
     from kvtape.model.load import Model
 
-__all__ = ["PreparedChat", "encode_chat", "prepare_chat", "render_chat"]
+__all__ = ["History", "PreparedChat", "encode_chat", "prepare_chat", "render_chat"]
+
+
+class History(Protocol):
+    """The turns that a conversation goes on from: those kept for a model, `Splices`, or in one context, `HeldTurns`."""
+
+    def encode(self, prompt: ChatPrompt, render: Render) -> Any:
+        """Render a request and encode what those turns do not have."""
+
+    def keep(
+        self, encoded: Any, reply: ParsedReply, generated_ids: Sequence[int], finish: FinishReason | None
+    ) -> HeldTurn | None:
+        """Take a finished reply to what `encode` returned; `finish` is None where its first call ended it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedChat:
     """A chat request, ready to run; `make_parser` makes what reads one reply to it.
 
-    `keep` takes a finished reply with its ids, so that the conversation's next turn continues them.
+    `encoded` is what `token_ids` was made as. `keep` takes a finished reply with its ids, so that the conversation's
+    next turn continues them.
     """
 
     prompt: ChatPrompt
+    encoded: EncodedChat | HeldPrompt
     token_ids: list[int]
     params: SamplingParams
     make_parser: Callable[[], ReplyParser]
-    keep: Callable[[ParsedReply, Sequence[int], FinishReason], None]
+    keep: Callable[[ParsedReply, Sequence[int], FinishReason | None], HeldTurn | None]
 
 
-def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> PreparedChat:
+def prepare_chat(
+    model: Model,
+    prompt: ChatPrompt,
+    params: SamplingParams,
+    *,
+    history: History | None = None,
+    now: float | None = None,
+) -> PreparedChat:
     """Render and encode a request, and choose what its reply obeys. Blocks for about a millisecond.
+
+    Args:
+        model: what replies.
+        prompt: what it replies to.
+        params: of the reply; what the request's tools, answer and reasoning ask for is added.
+        history: the turns that the ids of the prompt go on from; None: all that are kept for the model.
+        now: the template's clock, Unix seconds; None: the time.
 
     Raises:
         InvalidRequest: the model has no chat template, its template refuses the messages, or the model cannot do what
@@ -58,20 +88,22 @@ def prepare_chat(model: Model, prompt: ChatPrompt, params: SamplingParams) -> Pr
     form = _tool_format(model) if _offered(prompt) else None
     markers = _reasoning_markers(model, prompt)
     constraint = _constraint(model, prompt, form)
-    splices = splices_of(model)
-    encoded = splices.encode(prompt, partial(render_chat, model))
+    turns: History = splices_of(model) if history is None else history
+    render = partial(render_chat, model, now=now)
+    encoded = turns.encode(prompt, render)
     opening = encoded.text
     if constraint and markers and prompt.thinking.enabled and not markers.opened_by(opening):
         # The reply would be held to the constraint from its first token, which allows no reasoning: it begins inside.
-        encoded = splices.encode(replace(prompt, prefill=f"{markers.open}\n"), partial(render_chat, model))
+        encoded = turns.encode(replace(prompt, prefill=f"{markers.open}\n"), render)
         opening += markers.open
     span = reasoning_span(model, markers, opening, prompt.thinking)
     return PreparedChat(
         prompt=prompt,
+        encoded=encoded,
         token_ids=encoded.token_ids,
         params=replace(params, reasoning=span, shown_tokens=shown_tokens(model, form, markers), constraint=constraint),
         make_parser=partial(_make_parser, prompt, form, markers, span),
-        keep=partial(splices.keep, encoded),
+        keep=partial(turns.keep, encoded),
     )
 
 
@@ -84,8 +116,12 @@ def encode_chat(model: Model, prompt: ChatPrompt) -> list[int]:
     return splices_of(model).encode(_settled(prompt), partial(render_chat, model)).token_ids
 
 
-def render_chat(model: Model, prompt: ChatPrompt, add_generation_prompt: bool = True) -> str:
+def render_chat(
+    model: Model, prompt: ChatPrompt, add_generation_prompt: bool = True, *, now: float | None = None
+) -> str:
     """Return the text that a reply to `prompt` follows, but for its prefill; or of its messages alone.
+
+    `now` is the template's clock, in Unix seconds; None: the time.
 
     Raises:
         InvalidRequest: as `prepare_chat`.
@@ -93,7 +129,7 @@ def render_chat(model: Model, prompt: ChatPrompt, add_generation_prompt: bool = 
     template = template_of(model)
     if template is None:
         raise InvalidRequest(f"model {model.name!r} has no chat template", param="messages")
-    options = {**prompt.template_options, "add_generation_prompt": add_generation_prompt}
+    options = {**prompt.template_options, "add_generation_prompt": add_generation_prompt, "now": now}
     if prompt.thinking.enabled is not None:
         options["enable_thinking"] = prompt.thinking.enabled
     tools = _offered(prompt)

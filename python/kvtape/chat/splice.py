@@ -12,19 +12,18 @@ where the template writes the same text before the reply as it did then, and end
 from __future__ import annotations
 
 import json
-import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from kvtape.errors import InvalidRequest
+from kvtape.chat.reply_end import Render, ReplyEnds
+from kvtape.chat.sameness import canonical, digest
 from kvtape.types import ChatPrompt, FinishReason, ParsedReply
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from kvtape.model.tokenizer import Tokenizer
 
 __all__ = ["EncodedChat", "Splices", "splices_of"]
-
-Render = Callable[[ChatPrompt, bool], str]  # messages as text; whether the assistant is asked to speak
 
 _MAX_IDS = 1 << 20  # kept a model: about 130 conversations of 8,192 tokens
 _ENTRY_IDS = 128  # what an entry takes beside its own ids, in ids of 4 bytes
@@ -86,7 +83,7 @@ class Splices:
 
     def __init__(self, tokenizer: Tokenizer, *, max_ids: int = _MAX_IDS) -> None:
         self._tokenizer = tokenizer
-        self._end_texts = re.compile("|".join(re.escape(tokenizer.token_text(i)) for i in tokenizer.eos_ids) or "(?!)")
+        self._ends = ReplyEnds(tokenizer)
         self._max_ids = max_ids
         self._n_ids = 0
         # A turn stands before its parent: it goes first, so whoever is here has all of its ancestors here.
@@ -107,28 +104,21 @@ class Splices:
         return EncodedChat(prompt=prompt, text=text, token_ids=token_ids, base=base, key=keys[-1])
 
     def keep(
-        self, encoded: EncodedChat, reply: ParsedReply, generated_ids: Sequence[int], finish: FinishReason
+        self, encoded: EncodedChat, reply: ParsedReply, generated_ids: Sequence[int], finish: FinishReason | None
     ) -> None:
         """Remember a reply, where a prompt that repeats it can be told to mean these ids.
 
-        Not so: a reply that something else than an end token or its length ended, that has reasoning (templates drop
-        it later), a call that is cut off, or ids that its text does not show.
+        Not so: what `ReplyEnds.shown_ids` says, or a reply that has reasoning (templates drop it later).
         """
-        ids, eos_ids = list(generated_ids), self._tokenizer.eos_ids
-        if finish is FinishReason.STOP and ids and ids[-1] in eos_ids:
-            ids.pop()
-        elif finish is not FinishReason.LENGTH:
-            return
-        if reply.reasoning is not None or not all(call.complete for call in reply.tool_calls):
-            return
-        if not reply.tool_calls and self._tokenizer.decode(ids).strip() != reply.content.strip():
+        ids = self._ends.shown_ids(reply, generated_ids, finish)
+        if ids is None or reply.reasoning is not None:
             return
         content = encoded.prompt.prefill + reply.content
         calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in reply.tool_calls]
-        message = _canonical({"role": "assistant", "content": content, "tool_calls": calls})
-        if not eos_ids.isdisjoint(ids) or self._end_texts.search(message):
+        message = canonical({"role": "assistant", "content": content, "tool_calls": calls})
+        if self._ends.find(message) is not None:
             return
-        key = _chain(encoded.key, message)
+        key = digest(message, behind=encoded.key)
         with self._lock:
             base = encoded.base if encoded.base and self._turns.get(encoded.base.key) is encoded.base else None
             all_ids = encoded.token_ids + ids
@@ -138,7 +128,7 @@ class Splices:
                 own_ids=np.array(all_ids[base.n_ids if base else 0 :], dtype=np.int32),
                 n_ids=len(all_ids),
                 text_len=len(encoded.text),
-                text_hash=_hash(encoded.text),
+                text_hash=digest(encoded.text),
                 content=None if calls else content,
             )
             self._add(turn)
@@ -177,60 +167,22 @@ class Splices:
         return None, text
 
     def _after(self, turn: _Turn, prompt: ChatPrompt, n_messages: int, text: str, render: Render) -> str | None:
-        if _hash(text[: turn.text_len]) != turn.text_hash:
+        if digest(text[: turn.text_len]) != turn.text_hash:
             return None
-        try:
-            through = render(replace(prompt, messages=prompt.messages[:n_messages]), False)
-        except InvalidRequest:  # a template may insist that somebody else has the last word
+        end = self._ends.of_reply(prompt, n_messages, text, render, True)
+        if end is None or end < turn.text_len or self._ends.find(text, turn.text_len, end) is not None:
             return None
-        ends = [found.start() for found in self._end_texts.finditer(through, turn.text_len)]
-        if len(ends) != 1 or not text.startswith(through):
+        if turn.content is not None and text[turn.text_len : end].strip() != turn.content.strip():
             return None
-        if turn.content is not None and through[turn.text_len : ends[0]].strip() != turn.content.strip():
-            return None
-        return text[ends[0] :]
-
-
-def _hash(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _chain(key: bytes, message: str) -> bytes:
-    return blake2b(key + message.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return text[end:]
 
 
 def _keys(prompt: ChatPrompt) -> Iterator[bytes]:
     """The key of each beginning of a conversation: of no message, of the first one, and so on to all."""
     tools = [(tool.name, tool.description, tool.parameters) for tool in prompt.tools]
     options = [tools, prompt.template_options, prompt.thinking.enabled]
-    key = _chain(b"", json.dumps(options, sort_keys=True, default=repr))
+    key = digest(json.dumps(options, sort_keys=True, default=repr))
     yield key
     for message in prompt.messages:
-        key = _chain(key, _canonical(message))
+        key = digest(canonical(message), behind=key)
         yield key
-
-
-def _canonical(message: Mapping[str, Any]) -> str:
-    """Return a message as text, alike for whatever dialects and JSON libraries make of it.
-
-    The ids of calls are left out: the dialect made them. Those of their results stay.
-    """
-    calls = [call["function"] for call in message.get("tool_calls") or ()]
-    return json.dumps(
-        [
-            message["role"],
-            message.get("content") or "",
-            message.get("reasoning_content") or "",
-            message.get("name"),
-            message.get("tool_call_id"),
-            [[call["name"], _canonical_json(call["arguments"])] for call in calls],
-        ],
-        ensure_ascii=False,
-    )
-
-
-def _canonical_json(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text or "{}"), sort_keys=True, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return text

@@ -81,12 +81,15 @@ def opening(
 ) -> list[tuple[models.Connected | models.FlashReady | models.DataUpdated, int | None]]:
     """Describe what a reader of events gets first, with the number to go on behind, if it breaks off there.
 
-    That is where the session is and, unless the reader goes on where it was, the current answers.
+    That is where the session is and, unless the reader goes on where it was, the current answers. Only the last of these
+    has the number: who has not seen them all begins again.
     """
     streaming = not session.context.stopped
     connected = models.Connected(session.id, session.version, len(session.board.queries), streaming=streaming)
     answered = [] if subscription.resumed else [q for q in session.board.queries.values() if q.answer is not None]
-    return [(connected, subscription.after), *((session_event(query.ready_event()), None) for query in answered)]
+    first: list[models.Connected | models.FlashReady | models.DataUpdated]
+    first = [connected, *(session_event(query.ready_event()) for query in answered)]
+    return [*((event, None) for event in first[:-1]), (first[-1], subscription.after)]
 
 
 def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated:

@@ -36,9 +36,12 @@ async def session_socket(socket: WebSocket) -> None:
     """Serve one connection until either side ends it, or the session does."""
     session = session_of(socket)
     resume_at = views.event_number(socket.query_params.get("last_event_id"))  # browsers cannot set headers here
-    subscription = session.hub.subscribe(resume_at)  # before `connected` is sent, so that nothing falls between
+    subscription = session.hub.subscribe(resume_at)
+    opening = views.opening(session, subscription)  # of the same moment, so that nothing falls between or comes twice
     try:
         await socket.accept(subprotocol=BEARER if BEARER in socket.scope["subprotocols"] else None)
+        for event, number in opening:
+            await socket.send_text(encode_event(event, number))
         await _serve(socket, session, subscription)
     except WebSocketDisconnect:
         pass
@@ -48,8 +51,6 @@ async def session_socket(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, session: Session, subscription: Subscription) -> None:
-    for event, number in views.opening(session, subscription):
-        await socket.send_text(encode_event(event, number))
     work = [_read(socket, session, subscription), _write(socket, subscription)]
     if connection := connection_of(socket.scope):
         work.append(connection.keep_alive(every=PING_SECONDS, timeout=READ_SECONDS, payload=b"hb"))

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from kvtape.session.events import DataUpdated, EventHub
+from kvtape.session.events import DataUpdated, EventHub, FlashReady
 
 
 def event(version):
@@ -45,6 +45,19 @@ async def test_a_reader_too_far_behind_is_cut_off_and_nobody_else(capacity):
     assert len(hub) == 1
     hub.close()
     assert await read_all(quick) == [99]
+
+
+async def test_a_reader_may_want_to_hear_of_changes_only():
+    hub = EventHub()
+    everything, changes = hub.subscribe(), hub.subscribe(changes_only=True)
+    for version, changed in [(1, True), (2, False), (3, True), (4, False)]:
+        hub.publish(event(version))
+        hub.publish(FlashReady(1, "up?", "yes", version, 1.0, 0, changed=changed))
+    resumed = hub.subscribe(2, changes_only=True)
+    hub.close()
+    assert await read_all(everything) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert await read_all(changes) == [1, 1, 2, 3, 3, 4]
+    assert await read_all(resumed) == [2, 3, 3, 4]
 
 
 async def test_unsubscribing_ends_delivery():

@@ -6,6 +6,7 @@ import pytest
 
 from kvtape.engine import AsyncEngine
 from kvtape.errors import Conflict, NotFound
+from kvtape.session.choices import RAW_LEADS, TEMPLATE_LEADS, ChoiceTree
 from kvtape.session.flash import MAX_QUERIES, FlashAnswer, FlashBoard, evaluate
 from kvtape.types import FinishReason, SamplingParams
 
@@ -57,7 +58,7 @@ async def test_answers_equal_those_of_questions_asked_alone(tiny_engine):
         add(board, f"q{index}", max_tokens=3 + index, ids=(10 + index, 20))
     ready = {}
     await evaluate(
-        board.stale(1), context.fork, version=1, limit=100, now=lambda: 42.5,
+        board.stale(1), context.fork, engine, version=1, limit=100, now=lambda: 42.5,
         on_answer=lambda query, answer: ready.update({query.id: answer}),
     )  # fmt: skip
     assert sorted(ready) == [1, 2, 3, 4, 5, 6]
@@ -84,7 +85,7 @@ async def test_a_query_that_does_not_fit_is_tried_once_and_left_alone(tiny_engin
     long, short = add(board, "long", ids=[7] * 4), add(board, "short", ids=[7])
     ready = []
     await evaluate(
-        board.stale(1), context.fork, version=1, limit=10, now=lambda: 0.0,
+        board.stale(1), context.fork, engine, version=1, limit=10, now=lambda: 0.0,
         on_answer=lambda query, answer: ready.append(query),
     )  # fmt: skip
     assert ready == [short]
@@ -92,3 +93,80 @@ async def test_a_query_that_does_not_fit_is_tried_once_and_left_alone(tiny_engin
     assert board.stale(1) == []
     context.close()
     assert engine.stats().n_sequences == n_before
+
+
+async def test_all_queries_begin_in_one_step_and_go_on_together(tiny_engine):
+    engine = AsyncEngine.wrap(tiny_engine)
+    context = engine.open()
+    context.append("the system and the user " * 30)
+    await context.resident()
+    for n_queries in (1, MAX_QUERIES):
+        board = FlashBoard()
+        for index in range(n_queries):
+            add(board, f"q{index}", max_tokens=5, ids=(10 + index, 20 + n_queries, 30))
+        n_steps, answers = engine.stats().steps, []
+        await evaluate(
+            board.stale(1), context.fork, engine, version=1, limit=2000, now=lambda: 0.0,
+            on_answer=lambda query, answer, answers=answers: answers.append(answer),
+        )  # fmt: skip
+        assert len(answers) == n_queries
+        assert engine.stats().steps - n_steps == max(answer.n_tokens for answer in answers)
+    context.close()
+
+
+async def test_a_query_with_choices_is_answered_by_the_most_probable(tiny_engine):
+    engine, tokenizer = AsyncEngine.wrap(tiny_engine), tiny_engine.model.tokenizer
+    context = engine.open()
+    context.append("the system and the user")
+    board = FlashBoard()
+    free = add(board, "free", ids=(12, 20))
+    sets = (("on", "in"), ("user", "system"))
+    chosen = [
+        board.add(f"of {choices}", 4, n_tokens=1, token_ids=[12, 20], tree=ChoiceTree(tokenizer, choices, RAW_LEADS))
+        for choices in sets
+    ]
+    ready = {}
+    n_steps, n_before = engine.stats().steps, engine.stats().n_sequences
+    await evaluate(
+        board.stale(1), context.fork, engine, version=1, limit=100, now=lambda: 0.0,
+        on_answer=lambda query, answer: ready.update({query.id: answer}),
+    )  # fmt: skip
+    assert engine.stats().n_sequences == n_before
+    assert engine.stats().steps - n_steps <= max(query.tree.depth for query in chosen) + 1 + 4
+    for query, choices in zip(chosen, sets, strict=True):
+        answer = ready[query.id]
+        assert answer.confidence == ready[free.id].confidence  # of the first token, whatever it may be
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+        assert tuple(answer.probabilities) == choices
+        assert answer.value == max(choices, key=answer.probabilities.__getitem__)
+        assert 0 < answer.coverage < 1
+        assert answer.n_tokens == len(tokenizer.encode(answer.value))
+    assert ready[free.id].probabilities is ready[free.id].coverage is None
+    context.close()
+
+
+async def test_choices_that_no_longer_fit_are_left_alone(tiny_engine):
+    engine = AsyncEngine.wrap(tiny_engine)
+    context = engine.open()
+    context.append([5] * 8)
+    board = FlashBoard()
+    tree = ChoiceTree(tiny_engine.model.tokenizer, ("on", "in"), TEMPLATE_LEADS)
+    query = board.add("q", 4, n_tokens=1, token_ids=[7], tree=tree)
+    for limit in (9 + tree.depth - 1, 9 + tree.depth):  # of tokens, with the last of the longest path
+        ready = []
+        await evaluate(
+            [query], context.fork, engine, version=1, limit=limit, now=lambda: 0.0,
+            on_answer=lambda query, answer, ready=ready: ready.append(answer),
+        )  # fmt: skip
+        assert len(ready) == (limit == 9 + tree.depth)
+    context.close()
+
+
+def test_an_answer_knows_whether_it_is_another():
+    board = FlashBoard()
+    query = add(board, "up?")
+    for value, changed in [("yes", True), ("yes", False), ("no", True), ("yes", True)]:
+        query.take(FlashAnswer(value, 1, 1.0, 0, 1, FinishReason.STOP, {"yes": 0.75, "no": 0.25}, 0.5))
+        event = query.ready_event()
+        assert (event.value, event.changed, event.coverage) == (value, changed, 0.5)
+        assert event.probabilities == {"yes": 0.75, "no": 0.25}

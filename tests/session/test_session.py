@@ -212,6 +212,62 @@ async def test_a_started_evaluation_finishes_for_its_version(manager):
     assert ready == sorted(set(ready))
 
 
+async def test_under_a_steady_stream_answers_keep_coming_each_true_for_its_version(manager):
+    engine, n_rows, steps_a_row = manager._engine, 24, 3
+    flash = (FlashSpec("up?", 6), FlashSpec("why?", 6), FlashSpec("which?", 6, ("on", "in")))
+    session = await manager.create(SessionSpec("be brief", flash=flash))
+    subscription = session.hub.subscribe()
+    for index in range(n_rows):
+        session.context.push([CANDLES[index % len(CANDLES)]])
+        n_steps = engine.stats().steps
+        while engine.stats().steps < n_steps + steps_a_row and not (session._caught_up and session._flash_task is None):
+            await asyncio.sleep(0)
+    await settle(session)
+    session.hub.close()
+    events = [item.event async for batch in subscription.batches() for item in batch]
+    heard = [event for event in events if isinstance(event, FlashReady)]
+    for query_id, query in session.board.queries.items():
+        answers = [event for event in heard if event.query_id == query_id]
+        versions = [event.version for event in answers]
+        assert versions == sorted(set(versions))
+        assert versions[-1] == session.version
+        assert len(versions) >= n_rows // 6  # an evaluation takes about 6 steps, and so many rows come in 18
+        for event in answers[:: max(1, len(answers) // 3)]:
+            entries = [entry.token_ids for entry in session.context.tape if entry.version <= event.version]
+            sequence = engine.open()
+            sequence.append([int(token_id) for ids in entries for token_id in ids] + query.token_ids)
+            alone = [token async for token in sequence.generate(SamplingParams(max_tokens=6))]
+            sequence.close()
+            assert event.confidence == alone[0].logit_gap
+            if query.tree is None:
+                assert event.value == "".join(token.text for token in alone).strip()
+            else:
+                assert event.value == max(event.probabilities, key=event.probabilities.get)
+
+
+async def test_choices_are_checked_and_weighed(manager):
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4, ("yes", "no")),)))
+    session.context.push(CANDLES)
+    await settle(session)
+    answer = session.board.queries[1].answer
+    assert answer.value in ("yes", "no")
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    for choices, param in [(("yes",), "choices"), (("yes", "yes!"), "choices[1]"), (("yes", " no"), "choices[1]")]:
+        with pytest.raises(InvalidRequest) as caught:
+            await session.add_flash("down?", 4, choices)
+        assert caught.value.param == param
+    assert len(session.board.queries) == 1
+    with pytest.raises(InvalidRequest) as caught:
+        await manager.create(SessionSpec(flash=(FlashSpec("up?", 4), FlashSpec("down?", 4, ("yes", "yes!")))))
+    assert caught.value.param == "flash[1].choices[1]"
+
+
+async def test_raw_text_may_have_white_space_before_a_choice(manager):
+    raw = await manager.create(SessionSpec(flash=(FlashSpec("up?", 4, ("yes", "no")),)))
+    templated = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4, ("yes", "no")),)))
+    assert raw.board.queries[1].tree.n_nodes > 2 * templated.board.queries[1].tree.n_nodes
+
+
 async def test_the_answer_of_an_equal_flash_query_is_served(manager):
     session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4),)))
     session.context.push(CANDLES)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["DataUpdated", "EventHub", "FlashReady", "NumberedEvent", "SessionEvent", "Subscription"]
 
@@ -19,6 +20,7 @@ class DataUpdated:
     n_pending: int  # rows acknowledged but not yet taken up
     n_rows: int  # rows in the context
     n_dropped: int = 0  # of all that was pushed, what has never become part of it
+    changed: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class FlashReady:
     version: int
     confidence: float  # logit gap between the two best first tokens
     evaluated_at: int  # Unix seconds
+    probabilities: Mapping[str, float] | None = None  # of the declared choices, if there are such
+    coverage: float | None = None
+    changed: bool = True  # whether the value is another than that before it
 
 
 SessionEvent = DataUpdated | FlashReady
@@ -49,14 +54,19 @@ class Subscription:
 
     What else is to reach the reader, between the events, goes through the same queue as text.
 
+    Args:
+        capacity: how many events may wait.
+        changes_only: leave out answers to flash queries that say what the one before them said.
+
     Attributes:
         after: number of the last event that is not in the queue.
         resumed: whether that is what the reader asked for.
     """
 
-    def __init__(self, capacity: int, *, after: int = 0, resumed: bool = False) -> None:
+    def __init__(self, capacity: int, *, after: int = 0, resumed: bool = False, changes_only: bool = False) -> None:
         self.after = after
         self.resumed = resumed
+        self._changes_only = changes_only
         self._capacity = capacity
         self._events: deque[NumberedEvent | str] = deque()
         self._wake = asyncio.Event()
@@ -65,6 +75,8 @@ class Subscription:
 
     def put(self, event: NumberedEvent | str) -> None:
         """Queue an event, or end the subscription when its queue is full."""
+        if self._changes_only and isinstance(event, NumberedEvent) and not event.event.changed:
+            return
         self._taken.clear()
         if len(self._events) >= self._capacity:
             self._events.clear()
@@ -110,15 +122,16 @@ class EventHub:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def subscribe(self, after: int | None = None) -> Subscription:
+    def subscribe(self, after: int | None = None, *, changes_only: bool = False) -> Subscription:
         """Open a queue that sees every event from now on, or from behind the one with the number `after`.
 
-        A number that was never given, or after which events are gone already, counts as none.
+        A number that was never given, or after which events are gone already, counts as none. With `changes_only`, a
+        flash query is heard of only when its value is another one.
         """
         oldest = self._history[0].number if self._history else self._number + 1
         resumed = after is not None and oldest - 1 <= after <= self._number
         start = self._number if after is None or not resumed else after
-        subscription = Subscription(self._capacity, after=start, resumed=resumed)
+        subscription = Subscription(self._capacity, after=start, resumed=resumed, changes_only=changes_only)
         for missed in self._history:
             if missed.number > start:
                 subscription.put(missed)

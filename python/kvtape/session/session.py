@@ -15,6 +15,7 @@ import numpy as np
 from kvtape.chat.conversation import Turn, begin_turn
 from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, EngineFailed, InvalidRequest, SequenceLost
+from kvtape.session.choices import RAW_LEADS, TEMPLATE_LEADS, ChoiceTree
 from kvtape.session.context import LiveContext, PushAck
 from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
@@ -107,6 +108,7 @@ class Session:
         self.board = FlashBoard()
         self.hub = EventHub()
         self.created = self.last_used = now()
+        self._engine = engine
         self._framing = framing
         self._totals = totals
         self._now = now
@@ -136,8 +138,8 @@ class Session:
             Conflict: two of the flash queries are equal, or there are too many.
         """
         self.context.begin(self._framing.head, self._framing.head_ids)
-        for flash in self.spec.flash:
-            await self.add_flash(flash.query, flash.max_tokens)
+        for index, flash in enumerate(self.spec.flash):
+            await self.add_flash(flash.query, flash.max_tokens, flash.choices, param=f"flash[{index}].choices")
         if self.spec.mark_prefix:
             await self.mark_prefix()
 
@@ -347,18 +349,29 @@ class Session:
 
     # -- flash queries -----------------------------------------------------------------------------------------------
 
-    async def add_flash(self, query: str, max_tokens: int) -> FlashQuery:
+    async def add_flash(
+        self, query: str, max_tokens: int, choices: Sequence[str] = (), *, param: str = "choices"
+    ) -> FlashQuery:
         """Register a flash query; on a session that holds data it is evaluated right away.
+
+        With `choices`, its answer is the most probable of these, and how probable each of them is.
 
         Raises:
             Conflict: the session has this query already, or as many as it can.
+            InvalidRequest: there cannot be such choices, as `ChoiceTree`; `param` names them.
         """
         self.board.check_new(query)
-        n_tokens = len(await asyncio.to_thread(self._framing.encode_text, query))
-        ids = await asyncio.to_thread(self._framing.encode_question, query)
-        added = self.board.add(query, max_tokens, n_tokens=n_tokens, token_ids=ids)
+        n_tokens, ids, tree = await asyncio.to_thread(self._prepare_flash, query, choices, param)
+        added = self.board.add(query, max_tokens, n_tokens=n_tokens, token_ids=ids, tree=tree)
         self._evaluate_flash()
         return added
+
+    def _prepare_flash(
+        self, query: str, choices: Sequence[str], param: str
+    ) -> tuple[int, list[int], ChoiceTree | None]:
+        leads = TEMPLATE_LEADS if self._framing.templated else RAW_LEADS
+        tree = ChoiceTree(self._engine.model.tokenizer, choices, leads, param=param) if choices else None
+        return len(self._framing.encode_text(query)), self._framing.encode_question(query), tree
 
     def _settled(self) -> None:
         context = self.context
@@ -390,12 +403,13 @@ class Session:
         self.ready.refresh()
 
     async def _evaluate(self, queries: list[FlashQuery]) -> None:
-        await self.context.make_room(max(len(query.token_ids) + query.max_tokens for query in queries))
+        await self.context.make_room(max(query.n_room for query in queries))
         version = self.version
         try:
             await evaluate(
                 queries,
                 self.context.branch,
+                self._engine,
                 version=version,
                 limit=self.context.n_ctx,
                 now=self._now,
@@ -409,7 +423,7 @@ class Session:
 
     def _take_answer(self, query: FlashQuery, answer: FlashAnswer) -> None:
         if self.board.queries.get(query.id) is query:
-            query.answer = answer
+            query.take(answer)
             self.hub.publish(query.ready_event())
 
     async def close(self) -> None:

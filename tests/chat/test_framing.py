@@ -43,9 +43,9 @@ class Template:
 def frame(engine, monkeypatch):
     monkeypatch.setattr("kvtape.chat.framing.template_of", lambda model: model.chat_template)
 
-    def make(template, prompt):
+    def make(template, prompt, **options):
         model = SimpleNamespace(chat_template=template, tokenizer=engine.model.tokenizer)
-        return Framing(model, prompt, now=7.0)
+        return Framing(model, prompt, now=7.0, **options)
 
     return make
 
@@ -68,6 +68,23 @@ def test_framing_is_raw_without_template_or_system_prompt(engine, frame, templat
     assert not framing.templated
     assert framing.head == decode(framing.head_ids) == prompt
     assert decode(framing.encode_question("why?")) == "why?"
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "asked"),
+    [
+        (Template(), "", "[user|why?][assistant|"),
+        (Template(system=False), "", "why?"),
+        (Template(system=False), "be brief", "why?"),
+        (None, "", "why?"),
+    ],
+)
+def test_a_question_may_be_a_turn_behind_raw_text(engine, frame, template, prompt, asked):
+    framing = frame(template, prompt, asks_in_turns=True)
+    decode = engine.model.tokenizer.decode
+    assert not framing.templated
+    assert framing.head == decode(framing.head_ids) == prompt
+    assert decode(framing.encode_question("why?")) == asked
 
 
 def test_raw_text_has_no_special_tokens_and_templates_do(engine, frame):

@@ -30,16 +30,17 @@ class Framing:
         model: whose template and tokenizer are used.
         prompt: the system prompt, may be empty.
         now: Unix seconds, the template's clock, so that each rendering begins alike.
+        asks_in_turns: whether questions are user turns without a system prompt, too.
     """
 
-    def __init__(self, model: Model, prompt: str, *, now: float) -> None:
+    def __init__(self, model: Model, prompt: str, *, now: float, asks_in_turns: bool = False) -> None:
         self._template = template_of(model)
         self._tokenizer = model.tokenizer
         self._now = now
         self._system = {"role": "system", "content": prompt}
-        head = self._render_head() if prompt else None
-        self.templated = head is not None
-        self.head = prompt if head is None else head
+        self._opening = self._render_head() if prompt or asks_in_turns else None  # what a question's turn follows
+        self.templated = bool(prompt) and self._opening is not None
+        self.head = (self._opening or "") if self.templated else prompt
         add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself
         self.head_ids = self._tokenizer.encode(self.head, parse_special=self.templated, add_bos=add_bos)
 
@@ -67,8 +68,10 @@ class Framing:
         Raises:
             InvalidRequest: the template or the tokenizer refuses it.
         """
-        text = self._render_whole(question, thinking)[len(self.head) :] if self.templated else question
-        return self._tokenizer.encode(text, parse_special=self.templated)
+        if self._opening is None:
+            return self._tokenizer.encode(question)
+        text = self._render_whole(question, thinking)[len(self._opening) :]
+        return self._tokenizer.encode(text, parse_special=True)
 
     def encode_text(self, text: str) -> list[int]:
         """Return the tokens of raw text."""

@@ -91,7 +91,9 @@ class SessionManager:
         session_id = self._new_id(spec.id)
         self._opening.add(session_id)
         try:
-            framing = await asyncio.to_thread(Framing, self._engine.model, spec.prompt, now=self._now())
+            framing = await asyncio.to_thread(
+                Framing, self._engine.model, spec.prompt, now=self._now(), asks_in_turns=spec.wire == 2
+            )
             session = self._open(session_id, spec, framing)
             try:
                 await session.begin()

@@ -160,6 +160,7 @@ void bind_engine(py::module_& m) {
              d["prompt_tokens"] = s.prompt_tokens;
              d["cached_tokens"] = s.cached_tokens;
              d["computed_tokens"] = s.computed_tokens;
+             d["recomputed_tokens"] = s.recomputed_tokens;
              d["generated_tokens"] = s.generated_tokens;
              d["drafted_tokens"] = s.drafted_tokens;
              d["accepted_tokens"] = s.accepted_tokens;

@@ -3,6 +3,7 @@
 // long: whoever has had that many goes to the end of the queue, where new work comes in too, so that nobody waits for more
 // than one turn of each of the others. A step is given out whole: a turn may end with what is left of one, and the next is
 // shorter then. No class starves: each leaves a share of the step to those below it that wait, though not of the memory.
+// A prompt waits as long as decodes of its class fill that class's share; they come to an end.
 //
 // A sequence that finds no block takes those of idle sequences, then of lower classes, then of ones of its own class whose
 // work began later, whoever's turn it is; it never takes from its betters. So the first of the best class always gets on,

@@ -41,7 +41,9 @@ bool Engine::step(Events& events) {
 void Engine::commit(Sequence& sequence, std::int32_t n) {
   const auto n_before = sequence.n_computed;
   cache_.commit(sequence, n);
-  stats_.computed_tokens += static_cast<std::uint64_t>(sequence.n_computed - n_before);
+  const auto n_new = sequence.n_computed - n_before;
+  stats_.computed_tokens += static_cast<std::uint64_t>(n_new);
+  stats_.recomputed_tokens += static_cast<std::uint64_t>(n - n_new);
 }
 
 void Engine::commit_kv(Events& events) {

@@ -50,6 +50,7 @@ struct Stats {
   std::uint64_t steps = 0, preemptions = 0, sequences_dropped = 0, sequences_lost = 0, dropped_results = 0;
   std::uint64_t late_masks = 0;  // results that could not be used because a mask had not come
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, computed_tokens = 0, generated_tokens = 0;
+  std::uint64_t recomputed_tokens = 0;  // whose KV had been taken away, or that ran again for their logits
   std::uint64_t drafted_tokens = 0, accepted_tokens = 0;  // that were computed ahead; and that were drawn then
   std::int32_t n_sequences = 0, n_running = 0, n_pending = 0;
   std::int32_t n_blocks = 0, n_blocks_free = 0, n_blocks_indexed = 0;

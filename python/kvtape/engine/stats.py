@@ -25,6 +25,7 @@ class EngineStats:
     prompt_tokens: int  # of finished generations
     prefix_cached_tokens: int  # of these, the ones nobody had to compute: held already, or found by their prefix
     computed_tokens: int
+    recomputed_tokens: int  # whose KV others had taken, or that ran again for their logits
     generated_tokens: int
     drafted_tokens: int  # that were computed ahead, guessed from what the text repeats
     accepted_tokens: int  # of these, the ones that were drawn: each saved a step
@@ -64,6 +65,7 @@ def read_stats(core: EngineCore) -> EngineStats:
         prompt_tokens=counted["prompt_tokens"],
         prefix_cached_tokens=counted["cached_tokens"],
         computed_tokens=counted["computed_tokens"],
+        recomputed_tokens=counted["recomputed_tokens"],
         generated_tokens=counted["generated_tokens"],
         drafted_tokens=counted["drafted_tokens"],
         accepted_tokens=counted["accepted_tokens"],

@@ -25,7 +25,8 @@ constexpr std::int32_t kCtx = 6000;
 // An engine that is stepped by hand, so that a test counts steps. Between two of them everybody who is waiting is told.
 class Clockwork {
  public:
-  Clockwork() : Clockwork(std::make_unique<test::ChainRunner>(kSessions * kCtx / test::kBlock, kCtx)) {}
+  explicit Clockwork(std::int32_t n_blocks = kSessions * kCtx / test::kBlock)
+      : engine(std::make_unique<test::ChainRunner>(n_blocks, kCtx), test::chain_vocabulary(), ops::table("ref")) {}
 
   // Calls `then` with the number of steps after which all tokens are resident.
   void when_resident(SequenceId id, std::function<void(int)> then) {
@@ -87,9 +88,6 @@ class Clockwork {
   std::map<SequenceId, std::int64_t> n_served;  // tokens of push_for_ever() that are resident
 
  private:
-  explicit Clockwork(std::unique_ptr<test::ChainRunner> runner)
-      : engine(std::move(runner), test::chain_vocabulary(), ops::table("ref")) {}
-
   void push_again(SequenceId id, std::int32_t n, std::vector<int>* waits) {
     if (engine.n_tokens(id) + n > kCtx) engine.truncate(id, 1);
     append(id, n);
@@ -249,12 +247,48 @@ void test_decodes_take_turns() {
   Clockwork clockwork;
   std::vector<GenerationId> answers;
   for (int i = 0; i < 300; ++i) {
-    answers.push_back(clockwork.generate(clockwork.open(2, WorkClass::interactive), 2000, WorkClass::interactive));
+    answers.push_back(clockwork.generate(clockwork.open(1, WorkClass::interactive), 2000, WorkClass::interactive));
   }
   while (clockwork.n_steps < 1000) clockwork.step();
   const auto [least, most] = std::ranges::minmax(answers, {}, [&](auto id) { return clockwork.n_drawn[id]; });
   const int n_least = clockwork.n_drawn[least], n_most = clockwork.n_drawn[most];
   CHECK(n_least > 0 && n_most - n_least <= 2 * engine::kTurnTokens, "%d %d", n_least, n_most);
+}
+
+// 256 sessions of 200 tokens in the memory of 40; all of them push three times, and all are asked at once. What is computed
+// again is less than if nothing were remembered from one to the next.
+void test_more_work_than_memory() {
+  constexpr std::int32_t kMany = 256, kOpening = 150, kRow = 17, kPushes = 3, kAnswer = 60;
+  Clockwork clockwork(40 * 200 / test::kBlock);
+  int n_left = kMany * (kPushes + 1), n_asked = 0;
+  std::int64_t n_needed = 0;
+  std::vector<SequenceId> ids;
+  std::function<void(SequenceId, std::int32_t)> push = [&](SequenceId id, std::int32_t n) {
+    clockwork.append(id, n);
+    n_needed += clockwork.engine.n_tokens(id);
+    clockwork.when_resident(id, [&, id](int) {
+      --n_left;
+      if (clockwork.engine.n_tokens(id) < kOpening + kPushes * kRow) push(id, kRow);
+    });
+  };
+  for (std::int32_t i = 0; i < kMany; ++i) push(ids.emplace_back(clockwork.engine.open()), kOpening);
+  std::vector<GenerationId> answers;
+  const auto ask = [&](SequenceId id, WorkClass work) {
+    const SequenceId branch = clockwork.engine.fork(id);
+    clockwork.append(branch, 9, work);
+    n_needed += clockwork.engine.n_tokens(branch) + kAnswer;
+    answers.push_back(clockwork.generate(branch, kAnswer, work));
+  };
+  (void)clockwork.steps_until([&] { return n_left <= kMany * kPushes / 2; });
+  for (const SequenceId id : ids) ask(id, n_asked++ % 2 == 0 ? WorkClass::interactive : WorkClass::flash);
+  (void)clockwork.steps_until([&] {
+    return n_left == 0 && std::ranges::all_of(answers, [&](auto id) { return clockwork.n_drawn[id] == kAnswer; });
+  });
+  clockwork.engine.check_integrity();
+  const auto stats = clockwork.engine.stats();
+  CHECK(stats.preemptions > 50 && stats.sequences_dropped > kMany);
+  const auto n_run = static_cast<std::int64_t>(stats.computed_tokens + stats.recomputed_tokens);
+  CHECK(n_run < n_needed, "%d of %d", static_cast<int>(n_run), static_cast<int>(n_needed));
 }
 
 }  // namespace
@@ -268,5 +302,6 @@ int main() {
   test_a_rebuild_in_pieces_gets_on();
   test_background_gets_on_beside_all_others();
   test_decodes_take_turns();
+  test_more_work_than_memory();
   return test::failures();
 }

@@ -81,7 +81,7 @@ def opening(
 ) -> list[tuple[models.Connected | models.FlashReady | models.DataUpdated, int | None]]:
     """Describe what a reader of events gets first, with the number to go on behind, if it breaks off there.
 
-    That is where the session is and, unless the reader goes on where it was, the current answers. Only the last of these
+    That is where the session is and, unless the reader goes on where it was, the current answers. Only the last of them
     has the number: who has not seen them all begins again.
     """
     streaming = not session.context.stopped

@@ -178,9 +178,14 @@ class LiveContext(DurableContext):
                     break
                 if self.full:
                     raise ContextOverflow(f"data: the context of {self.n_ctx} tokens is full", param="data")
-                await self._until_fewer_than(len(self.intake))
+                await self.until_fewer_than(len(self.intake))
 
-    async def _until_fewer_than(self, n_pending: int) -> None:
+    async def until_fewer_than(self, n_pending: int) -> None:
+        """Wait until so many wait no more, or the context is full.
+
+        Raises:
+            EngineFailed: the context takes nothing in any more.
+        """
         await self.turns.wait_until(lambda: self.full or len(self.intake) < n_pending)
 
     def _put(self, run: Run) -> int:

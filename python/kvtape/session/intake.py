@@ -74,8 +74,8 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """Rows that fit, dropping none."""
-        return self.capacity - self._n_rows
+        """Rows that would be accepted."""
+        return self.capacity if self._keeps_newest else self.capacity - self._n_rows
 
     @property
     def _n_rows(self) -> int:

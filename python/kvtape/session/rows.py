@@ -78,6 +78,12 @@ class NameTables:
         Raises:
             InvalidRequest: a name cannot be one, or there are too many.
         """
+        for field in names:
+            if field not in self._tables:
+                known = ", ".join(self._tables) or "none"
+                raise InvalidRequest(
+                    f"there are no names of {field!r:.40}, only of {known}", param=f"names.{field:.40}"
+                )
         missing = {field: self._tables[field].missing(found) for field, found in names.items()}
         for field, new in missing.items():
             self._tables[field].extend(new)

@@ -21,6 +21,7 @@ from kvtape.session.events import DataUpdated, EventHub
 from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
 from kvtape.session.ready import GAP_THRESHOLD, ReadyPosition
 from kvtape.session.row_types import ROW_TYPES
+from kvtape.session.shared_feed import SharedFeed
 from kvtape.session.spec import OVERFLOWS, TEXT, SessionSpec
 from kvtape.session.timings import SessionTimings
 from kvtape.types import SamplingParams, Thinking
@@ -112,6 +113,7 @@ class Session:
         self._framing = framing
         self._totals = totals
         self._now = now
+        self.shared_feed: SharedFeed | None = None
         self._tail: AsyncSequence | None = None
         self._foreground = asyncio.Lock()
         self._flash_task: asyncio.Task[None] | None = None
@@ -135,13 +137,16 @@ class Session:
 
         Raises:
             ContextOverflow: the prompt does not fit.
-            Conflict: two of the flash queries are equal, or there are too many.
+            Conflict: two of the flash queries are equal, or there are too many; or somebody reads the shared ring.
+            InvalidRequest: the window does not fit, or the shared ring cannot be made.
         """
         self.context.begin(self._framing.head, self._framing.head_ids)
         for index, flash in enumerate(self.spec.flash):
             await self.add_flash(flash.query, flash.max_tokens, flash.choices, param=f"flash[{index}].choices")
         if self.spec.mark_prefix:
             await self.mark_prefix()
+        if self.spec.shared_ring is not None:
+            self.shared_feed = SharedFeed(self.spec.shared_ring, self.spec.policy, self.context)
 
     @property
     def version(self) -> int:
@@ -429,6 +434,8 @@ class Session:
     async def close(self) -> None:
         """Stop everything, free the KV and end all event streams."""
         self._closed = True
+        if self.shared_feed is not None:
+            await self.shared_feed.close()
         self.ready.stop()
         if self._flash_task is not None:
             self._flash_task.cancel()

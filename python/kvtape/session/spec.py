@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["OVERFLOWS", "TEXT", "FlashSpec", "Overflow", "SessionSpec"]
+__all__ = ["OVERFLOWS", "TEXT", "FlashSpec", "Overflow", "SessionSpec", "SharedRingSpec"]
 
 #: The type of a session without typed rows.
 TEXT = "text"
@@ -26,6 +27,15 @@ class FlashSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedRingSpec:
+    """A ring in shared memory that a session reads; `names` are those that its rows count, by field."""
+
+    name: str
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    capacity: int = 4096  # rows, a power of two
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSpec:
     """What a session is created with."""
 
@@ -39,6 +49,7 @@ class SessionSpec:
     window: int | None = None  # tokens of data that stay; None: all do
     pre_decode: bool = False  # whether the last question is begun anew after each change
     overflow: Overflow | None = None  # None: by the generation
+    shared_ring: SharedRingSpec | None = None
 
     @property
     def policy(self) -> Overflow:

@@ -122,8 +122,8 @@ class LiveContext(DurableContext):
 
     @property
     def n_pending(self) -> int:
-        """Rows and texts acknowledged but not yet taken up."""
-        return len(self.intake)
+        """Rows and texts acknowledged that are not part of the current version: queued, or on their way into it."""
+        return self.n_accepted - self.n_settled
 
     @property
     def n_rows(self) -> int:
@@ -157,7 +157,7 @@ class LiveContext(DurableContext):
         return PushAck(
             n_pushed=n_pushed,
             n_dropped=self.counters.total_dropped - n_dropped,
-            n_pending=len(self.intake),
+            n_pending=self.n_pending,
             pending_bytes=self.intake.n_bytes,
             total_enqueued=self.counters.total_enqueued,
             total_dropped=self.counters.total_dropped,

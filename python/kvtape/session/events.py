@@ -17,7 +17,7 @@ class DataUpdated:
 
     version: int
     n_tokens: int  # length of the durable context
-    n_pending: int  # rows acknowledged but not yet taken up
+    n_pending: int  # rows and texts acknowledged that are not part of it
     n_rows: int  # rows in the context
     n_dropped: int = 0  # of all that was pushed, what has never become part of it
     changed: ClassVar[bool] = True

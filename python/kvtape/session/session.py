@@ -173,7 +173,7 @@ class Session:
         """Whether nothing is running, pending or listening."""
         context = self.context
         runs = self.busy or self._flash_task or self.ready.running
-        return not (runs or context.changing or context.n_pending or len(self.hub))
+        return not (runs or context.changing or len(context.intake) or len(self.hub))
 
     def token_ids(self) -> np.ndarray:
         """Return the tokens of the context, tail included, [n_tokens] int32."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.serving import CANDLES, ROWS, STATS, push
+from tests.serving import CANDLES, ROWS, STATS, eventually, push
 
 
 def test_a_push_is_acknowledged_at_once_and_then_resident(http, session):
@@ -165,3 +165,97 @@ def test_wrong_events_are_named(http, open_session, body, param):
     response = http.post(f"{session}/stream/push", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["error"].get("param")) == (400, param)
     assert http.get(f"{session}/stream/status").json()["statistics"]["total_enqueued"] == 0
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", ["push", "stream/push"])
+def test_text_is_acknowledged_for_both_generations(http, text_session, route):
+    ack = http.post(f"{text_session}/{route}", json={"data": ["a line", "another\n", ""]}).json()
+    assert ack == {
+        "pushed": 3, "dropped": 0, "queue_size": 3, "queue_capacity": 16384, "total_enqueued": 3, "total_dropped": 0,
+        "pending": 3, "pending_bytes": ack["pending_bytes"], "total_pushed": 3, "data_version": 0,
+    }  # fmt: skip
+    assert ack["pending_bytes"] >= len("a lineanother\n")
+    eventually(lambda: http.get(text_session).json()["data_version"] > 0)
+    status = http.get(f"{text_session}/stream/status").json()
+    assert status["type"] == "text"
+    assert status["statistics"]["items_processed"] == status["statistics"]["total_enqueued"] == 3
+
+
+def test_text_becomes_lines(http, text_session, push_text):
+    push_text(text_session, "a line")
+    push_text(text_session, ["a second", "a third\n", "two\nmore"])
+    push_text(text_session, "the last \u00e9\U0001f600\u2028")
+    assert http.get(f"{text_session}/state").json()["context_text"] == (
+        "a line\na second\na third\ntwo\nmore\nthe last \u00e9\U0001f600\u2028\n"
+    )
+    assert http.get(text_session).json()["data_count"] == 0
+
+
+@pytest.mark.parametrize("data", ["", [""], ["", ""]])
+def test_a_push_of_nothing_is_followed_by_a_version(http, text_session, push_text, data):
+    before = http.get(text_session).json()["data_version"]
+    assert push_text(text_session, data)["pushed"] == (len(data) or 1)
+    assert http.get(text_session).json()["data_version"] > before
+
+
+def test_text_and_rows_in_one_push_keep_their_order(http, session, push_text):
+    assert push_text(session, ["before", *CANDLES[:1], "after"])["pushed"] == 3
+    state = http.get(f"{session}/state").json()
+    begin, row, end = (state["context_text"].index(part) for part in ("before\n", "AAPL", "after\n"))
+    assert begin < row < end
+    assert state["data_count"] == 1
+    assert http.get(f"{session}/stats").json()["count"] == 1
+    assert push_text(session, "alone")["pushed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"data": []}', "data"),
+        (b'{"data": null}', "data"),
+        (b'{"data": 7}', "data"),
+        (b"{}", "data"),
+        (b'{"data": ["a", 7]}', "data[1]"),
+        (b'{"data": ["a", ["b"]]}', "data[1]"),
+        (b'{"data": [{"o": 1, "h": 1, "l": 1, "c": 1, "v": 1}]}', "data[0]"),
+        (b'{"data": ["\\ud800"]}', None),
+        (b"[]", None),
+    ],
+)
+def test_pushes_of_no_text_are_named(http, text_session, body, param):
+    response = http.post(f"{text_session}/push", content=body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["type"], error.get("param")) == ("invalid_request_error", param)
+    assert http.get(text_session).json()["pending"] == 0
+
+
+def test_an_empty_list_is_for_the_older_clients(http, session):
+    assert http.post(f"{session}/stream/push", json={"data": []}).json()["pushed"] == 0
+    response = http.post(f"{session}/push", json={"data": []})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "data")
+
+
+def test_there_are_no_statistics_over_text(http, text_session):
+    response = http.get(f"{text_session}/stats")
+    assert response.status_code == 400
+    assert "no typed data" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("overflow", "pushed"), [(None, 20_000), ("drop_newest", 16_384)])
+def test_what_does_not_fit_into_the_queue_is_counted(http, overflow, pushed):
+    created = http.post("/v1/sessions", json={"overflow": overflow}).json()
+    session = f"/v1/sessions/{created['id']}"
+    ack = http.post(f"{session}/push", json={"data": ["x"] * 20_000}).json()
+    assert (ack["pushed"], ack["dropped"], ack["total_dropped"]) == (pushed, 20_000 - 16_384, 20_000 - 16_384)
+    assert ack["total_pushed"] == ack["total_enqueued"] == pushed
+    assert ack["pending"] == ack["queue_capacity"] == 16_384
+    eventually(lambda: http.get(session).json()["pending"] == 0)
+    assert http.get(session).json()["data_version"] > ack["data_version"]
+    statistics = http.get(f"{session}/stream/status").json()["statistics"]
+    assert statistics["items_processed"] == pushed
+    assert statistics["total_dropped"] > 20_000 - 16_384  # nor does the context hold the rest
+    http.delete(session)

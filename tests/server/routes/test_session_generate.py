@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -112,3 +113,96 @@ def test_a_question_begun_ahead_is_decided_by_its_first_token(http, stream):
         asked = {"prompt": "up?", "fast_answer": [f"{first.strip()}ward"], "max_tokens": 2, **undecided}
         assert "speculative" not in http.post(f"{session}/generate", json=asked).json()
     http.delete(session)
+
+
+# -- the second generation ---------------------------------------------------------------------------------------------
+
+
+def test_a_stream_ends_with_a_sentinel(http, text_session, push_text):
+    push_text(text_session, ["Revenue rose.", "Costs fell."])
+    body = {"prompt": "up?", "max_tokens": 6, "ignore_eos": True, "seed": 7}
+    plain = http.post(f"{text_session}/generate", json=body).json()
+    response = http.post(f"{text_session}/generate", json={**body, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-cache"
+    *pieces, final, done, rest = response.content.split(b"\n\n")
+    assert (done, rest) == (b"data: [DONE]", b"")
+    assert all(piece.startswith(b'data: {"token":"') and piece.endswith(b',"done":false}') for piece in pieces)
+    assert final.startswith(b'data: {"done":true,"text":"')
+    assert b"\nevent:" not in b"\n" + response.content
+    pieces = [json.loads(piece.removeprefix(b"data: ")) for piece in pieces]
+    assert "".join(piece["text"] for piece in pieces) == plain["text"]
+    assert {**json.loads(final.removeprefix(b"data: ")), "id": plain["id"]} == {"done": True, **plain}
+
+
+def test_a_question_is_a_turn_behind_the_data(http, text_session, push_text):
+    push_text(text_session, "Revenue rose.")
+    answer = http.post(f"{text_session}/generate", json={"prompt": "up?", "max_tokens": 2, "ignore_eos": True}).json()
+    assert answer["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 2
+    text = http.get(f"{text_session}/state").json()["context_text"]
+    assert text.startswith("Revenue rose.\n<|im_start|>user\nup?<|im_end|>\n<|im_start|>assistant\n")
+    push_text(text_session, "Costs fell.")  # the question and its answer leave
+    assert http.get(f"{text_session}/state").json()["context_text"] == "Revenue rose.\nCosts fell.\n"
+
+
+def test_a_seed_repeats_an_answer_and_none_has_a_cap(http):
+    created = http.post("/v1/sessions", json={"context": 200}).json()
+    session = f"/v1/sessions/{created['id']}"
+    body = {"prompt": "up?", "ignore_eos": True}
+    answers = [http.post(f"{session}/generate", json={**body, "seed": seed}).json() for seed in (1, 1, 2)]
+    assert answers[0]["text"] == answers[1]["text"] != answers[2]["text"]
+    assert all(answer["finish_reason"] == "length" and answer["total_tokens"] == 200 for answer in answers)
+    http.delete(session)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({}, "prompt", None),
+        ({"prompt": ""}, "prompt", None),
+        ({"prompt": "x" * 3000}, "prompt", "context_length_exceeded"),
+        ({"prompt": "q", "messages": [{"role": "user", "content": "x"}]}, "messages", None),
+        ({"prompt": "q", "tools": [{"function": {"name": "f"}}]}, "tools", None),
+        ({"prompt": "q", "clear_after": 1}, "clear_after", None),
+        ({"prompt": "q", "stop": ["a"] * 5}, "stop", None),
+        ({"prompt": "q", "stop": "x" * 65}, "stop", None),
+        ({"prompt": "q", "chat_template_kwargs": {"tone": "dry"}}, "chat_template_kwargs.tone", None),
+    ],
+)
+def test_refusals_of_the_second_generation_have_a_status_of_their_own(http, text_session, body, param, code, stream):
+    response = http.post(f"{text_session}/generate", json={**body, "stream": stream})
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert (error["type"], error["param"], error.get("code")) == ("invalid_request_error", param, code)
+    assert http.get(text_session).json()["busy"] is False
+
+
+def test_a_second_question_is_refused_at_once(http, text_session):
+    body = {"prompt": "up?", "max_tokens": 1500, "ignore_eos": True, "stream": True}
+    with http.stream("POST", f"{text_session}/generate", json=body) as response:
+        pieces = response.iter_bytes()
+        assert next(pieces).startswith(b'data: {"token":"')
+        started = time.monotonic()
+        refused = http.post(f"{text_session}/generate", json={"prompt": "down?"})
+        assert time.monotonic() - started < 1.0
+        assert (refused.status_code, refused.json()["error"]["type"]) == (409, "conflict_error")
+        assert http.delete(text_session).status_code == 409
+    eventually(lambda: not http.get(text_session).json()["busy"])  # the reader has gone, and so has its question
+    assert http.post(f"{text_session}/generate", json={"prompt": "down?", "max_tokens": 1}).status_code == 200
+
+
+def test_an_equal_question_is_answered_from_the_flash_cache_unless_it_asks_for_more(http, text_session, push_text):
+    http.post(f"{text_session}/flash", json={"query": "up?", "max_tokens": 5})
+    push_text(text_session, "Revenue rose.")
+    eventually(lambda: http.get(f"{text_session}/flash").json()["data"][0]["fresh"])
+    response = http.post(f"{text_session}/generate", json={"prompt": "up?", "stream": True})
+    piece, final, done = [event.data for event in SseDecoder().feed(response.content)]
+    assert done == "[DONE]"
+    assert json.loads(piece)["text"] == json.loads(final)["text"]
+    assert json.loads(final)["flash"] is True
+    for more in ({"seed": 1}, {"temperature": 0.5}, {"stop": "x"}, {"fast_answer": False}):
+        asked = {"prompt": "up?", "max_tokens": 5, **more}
+        assert "flash" not in http.post(f"{text_session}/generate", json=asked).json()

@@ -99,6 +99,36 @@ def test_errors_leave_the_connection_open(server):
         assert receive(ws) == ("pong", {})
 
 
+def test_text_goes_in_too(server):
+    with session(server) as (http, typed):
+        made = http.post("/v1/sessions", json={}).json()["id"]
+        with connect(address(server, made)) as ws:
+            assert receive(ws)[1]["session_id"] == made
+            for data, pushed in [("a line", 1), (["two", "lines"], 2), ("", 1)]:
+                say(ws, type="push", data=data)
+                kind, ack = receive(ws)
+                assert (kind, ack["pushed"], ack["dropped"]) == ("push_ack", pushed, 0)
+                assert {"pending", "pending_bytes", "total_pushed", "total_dropped", "data_version"} <= set(ack)
+                kind, updated = receive(ws)
+                assert kind == "data_updated"
+                assert updated["data_version"] > ack["data_version"]
+                assert (updated["data_count"], updated["total_dropped"]) == (0, 0)
+            for data, param in [([], "data"), ([7], "data[0]"), (CANDLES[:1], "data[0]"), (7, "data")]:
+                say(ws, type="push", data=data)
+                kind, error = receive(ws)
+                assert (kind, error["code"]) == ("error", 400)
+                assert param in error["message"]
+        http.delete(f"/v1/sessions/{made}")
+        with connect(address(server, typed)) as ws:
+            receive(ws)
+            say(ws, type="push", data=["before", *CANDLES[:1]])
+            assert receive(ws)[1]["pushed"] == 2
+            say(ws, type="push", data=[])
+            while (message := receive(ws))[0] == "data_updated":
+                pass
+            assert (message[0], message[1]["pushed"]) == ("push_ack", 0)
+
+
 def test_many_pushes_without_reading_lose_nothing(server):
     with session(server) as (http, made), connect(address(server, made), max_queue=None) as ws:
         receive(ws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -25,6 +26,59 @@ def test_creation_answers_with_both_generations_fields(http):
     assert http.delete(f"/v1/sessions/{created['id']}").json() == {
         "id": created["id"], "deleted": True, "object": "session.deleted",
     }  # fmt: skip
+
+
+def test_the_second_generation_s_creation_needs_nothing(http):
+    created = http.post("/v1/sessions", json={}).json()
+    assert created["id"] == created["session_id"]
+    assert created["id"].startswith("sess_")
+    assert (created["object"], created["type"], created["context"]) == ("session", "text", 2048)
+    assert (created["tokens"], created["data_version"], created["pending"], created["turns"]) == (0, 0, 0, 0)
+    assert (created["busy"], created["pre_decode"], created["ready"], created["evicted"]) == (False, False, False, 0)
+    assert created["created"] == created["last_used"] > 1_700_000_000
+    assert {"window", "frozen_end", "ready_token", "ready_gap", "context_text"}.isdisjoint(created)
+    assert (created["window_size"], created["pos_min"], created["pos_max"], created["pos_next"]) == (0, 0, 0, 0)
+    assert http.post("/v1/sessions", content=b"").status_code == 200
+    http.delete(f"/v1/sessions/{created['id']}")
+
+
+def test_ids_are_the_client_s_to_choose(http):
+    body = {"id": "desk_A-1", "window": 200, "pre_decode": True, "overflow": "drop_newest"}
+    created = http.post("/v1/sessions", json=body).json()
+    assert (created["id"], created["window"], created["window_size"]) == ("desk_A-1", 200, 200)
+    assert created["pre_decode"] is True
+    again = http.post("/v1/sessions", json=body)
+    assert (again.status_code, again.json()["error"]["type"]) == (409, "conflict_error")
+    assert http.post("/v1/sessions/init", json={"type": "iot", "id": "desk_A-1"}).status_code == 409
+    assert "desk_A-1" in [item["id"] for item in http.get("/v1/sessions").json()["data"]]
+    http.delete("/v1/sessions/desk_A-1")
+    assert http.post("/v1/sessions", json={"id": "desk_A-1"}).status_code == 200
+    assert http.delete("/v1/sessions/desk_A-1").json() == {
+        "id": "desk_A-1", "deleted": True, "object": "session.deleted",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": "a b"}, "id"),
+        ({"id": "x" * 129}, "id"),
+        ({"id": 7}, "id"),
+        ({"window": -1}, "window"),
+        ({"window": 99_999}, "window"),
+        ({"context": 99_999}, "context"),
+        ({"type": "ohlcv"}, "type"),
+        ({"overflow": "explode"}, "overflow"),
+        ({"pre_decode": 1}, "pre_decode"),
+    ],
+)
+def test_creations_of_the_second_generation_that_are_refused(http, body, param):
+    response = http.post("/v1/sessions", json=body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert param in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -104,3 +158,30 @@ def test_deleting_a_session_that_answers_conflicts(http, session):
     thread.join()
     assert http.delete(session).status_code == 200
     assert http.get(session).status_code == 404
+
+
+def test_a_session_is_deleted_in_the_middle_of_its_ingest(http, text_session):
+    http.post(f"{text_session}/flash", json={"query": "what next?", "max_tokens": 200})
+    http.post(f"{text_session}/push", json={"data": ["so it goes on " * 8] * 12})
+    started = time.monotonic()
+    assert http.delete(text_session).json()["deleted"] is True
+    assert time.monotonic() - started < 2.0
+    assert http.get(text_session).status_code == 404
+
+
+def test_what_a_window_lets_go(http, push_text):
+    """With nothing in front of it the first position held is the window's."""
+    created = http.post("/v1/sessions", json={"window": 100, "context": 1000}).json()
+    session = f"/v1/sessions/{created['id']}"
+    line = "a line of text"
+    for _ in range(12):
+        push_text(session, [line, line])
+    state = http.get(session).json()
+    assert state["evicted"] > 0
+    assert 0 < state["pos_min"] < state["data_end"] == state["tokens"] == state["pos_next"]
+    assert state["data_end"] - state["pos_min"] <= 100
+    assert state["kv_tokens"] + 1 >= state["data_end"]
+    assert 0 < state["cache_usage"] <= 0.1
+    assert state["data_region"] == {"start": 0, "end": state["data_end"], "window_size": 100}
+    assert http.get(f"{session}/stream/status").json()["streaming"]["window_size"] == 100
+    http.delete(session)

@@ -19,6 +19,7 @@ def session_object(session: Session) -> models.SessionObject:
     context = session.context
     created, last_used = int(session.created), int(session.last_used)
     n_tokens, kv_tokens, data_end = session.n_tokens, session.kv_tokens, context.sequence.n_tokens
+    hole = context.sequence.hole  # positions that have left the window
     ready = session.ready.current
     if ready is not None and ready.version != session.version:
         ready = None
@@ -37,6 +38,7 @@ def session_object(session: Session) -> models.SessionObject:
         pre_decode=session.spec.pre_decode,
         ready=ready is not None,
         frozen_end=context.prefix_end or UNSET,
+        window=context.window or UNSET,
         ready_token=UNSET if ready is None else ready.token_id,
         ready_gap=UNSET if ready is None else finite(ready.gap),
         session_id=session.id,
@@ -45,14 +47,14 @@ def session_object(session: Session) -> models.SessionObject:
         context=context.n_ctx,
         context_size=context.n_ctx,
         window_size=context.window or 0,
-        pos_min=0,
+        pos_min=0 if hole[0] else hole[1],
         pos_max=max(n_tokens - 1, 0),
         pos_next=n_tokens,
         prefix_end=context.prefix_end,
         data_region=models.DataRegion(context.prefix_end, data_end, context.window or 0),
         data_count=context.n_rows,
         pending_prefill=max(n_tokens - 1 - kv_tokens, 0),
-        cache_usage=kv_tokens / context.n_ctx,
+        cache_usage=max(kv_tokens - (hole[1] - hole[0]), 0) / context.n_ctx,
         created_at=created,
         last_used_at=last_used,
         in_use=session.busy,
@@ -80,7 +82,7 @@ def push_result(session: Session, ack: PushAck) -> models.PushResult:
     return models.PushResult(
         pushed=ack.n_pushed,
         dropped=ack.n_dropped,
-        queue_size=ack.n_pending,
+        queue_size=len(session.context.intake),
         queue_capacity=session.context.intake.capacity,
         total_enqueued=ack.total_enqueued,
         total_dropped=ack.total_dropped,
@@ -102,7 +104,7 @@ def stream_status(session: Session) -> models.StreamStatus:
             initialized=True,
             running=not context.stopped,
             error=context.stopped,
-            queue_size=context.n_pending,
+            queue_size=len(context.intake),
             queue_capacity=context.intake.capacity,
             window_size=context.window or 0,
             process_interval_us=0,  # rows are taken up as they come

@@ -21,6 +21,7 @@ from kvtape.protocols.anthropic.errors import encode_error_event
 from kvtape.protocols.anthropic.reply import PING, MessageEncoder, encode_count
 from kvtape.protocols.requests import refuse_unless
 from kvtape.protocols.sse import HEARTBEAT
+from kvtape.server.reading import steps_for
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
 from kvtape.types import ReplyStep
@@ -44,21 +45,22 @@ async def messages(request: Request) -> Response:
         pings=pings,
         shows_thinking=call.shows_thinking,
     )
+    steps = steps_for(request, in_blocks=True)(turn)
     if call.stream:
         request_id = request_id_of(request.scope)
         return EventStream(
-            _frames(engine.model, call, turn, encoder),
+            _frames(engine.model, call, turn, steps, encoder),
             on_close=turn.close,
             opening=encoder.start(turn.start),
             heartbeat=PING if pings else HEARTBEAT,
             encode_error=lambda error: encode_error_event(error, request_id),
         )
     try:
-        steps = await unless_gone(request, _collect(turn))
+        collected = await unless_gone(request, _collect(steps))
         n_marked = await _count_marked(engine.model, call, turn)
     finally:
         turn.close()
-    return json_response(encoder.body(steps, n_marked=n_marked))
+    return json_response(encoder.body(collected, n_marked=n_marked))
 
 
 async def count_tokens(request: Request) -> Response:
@@ -79,15 +81,15 @@ def _check_headers(request: Request) -> None:
     refuse_unless(name not in request.headers, name, "is not supported by this server on messages")
 
 
-async def _collect(turn: ChatTurn) -> list[ReplyStep]:
-    async with aclosing(turn.steps()) as steps:
+async def _collect(steps: AsyncGenerator[ReplyStep, None]) -> list[ReplyStep]:
+    async with aclosing(steps):
         return [step async for step in steps]
 
 
 async def _frames(
-    model: Model, call: MessageCall, turn: ChatTurn, encoder: MessageEncoder
+    model: Model, call: MessageCall, turn: ChatTurn, steps: AsyncGenerator[ReplyStep, None], encoder: MessageEncoder
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(turn.steps()) as steps:
+    async with aclosing(steps):
         async for step in steps:
             if frames := encoder.step(step):
                 yield frames

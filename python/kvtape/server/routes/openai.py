@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.chat.choices import Choices, most_probable
-from kvtape.chat.conversation import ChatTurn, Turn, adds_bos, open_chat, open_prompts
+from kvtape.chat.conversation import Turn, adds_bos, open_chat, open_prompts
 from kvtape.chat.scoring import score
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.codec import decode_chat_request
@@ -32,6 +32,7 @@ from kvtape.protocols.openai.reply import encode_completion
 from kvtape.protocols.openai.stream import ChatStreamEncoder
 from kvtape.protocols.sse import DONE
 from kvtape.server.lifespan import Runtime
+from kvtape.server.reading import steps_for
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import read_body, runtime_of
 from kvtape.types import TokenEvent, Usage
@@ -50,7 +51,7 @@ async def chat_completions(request: Request) -> Response:
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
     turn = await open_chat(runtime.engine, call.prompt, call.params)
-    choices = Choices([turn], ChatTurn.steps, n=call.n)
+    choices = Choices([turn], steps_for(request), n=call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
             head,

@@ -213,6 +213,20 @@ async def test_turns_may_be_taken_back(engine, open_context, rng):
     await assert_replayable(engine, context)
 
 
+async def test_an_opening_may_be_written_otherwise(engine, open_context):
+    context = open_context(window=None, n_ctx=1000)
+    context.begin("p", [1, 2])
+    for opening in ([3, 4, 5], [6]):
+        async with context.change() as change:
+            sequence = change.reopened(opening)
+            sequence.append([20] * 4)
+            await change.commit(sequence, [20] * 4, n_dropped=1, opening=("q", opening))
+        assert context.tape.token_ids().tolist() == [*opening, *[20] * 4]
+        assert context.n_prompt == len(opening)
+        await assert_replayable(engine, context)
+    assert context.version == 2
+
+
 async def test_a_change_that_is_not_committed_changes_nothing(engine, open_context, rng):
     context = open_context()
     context.begin("p", [1])

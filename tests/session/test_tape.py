@@ -91,3 +91,14 @@ def test_what_is_frozen_joins_the_head():
     assert tape.move_window(0, at=0.0, version=1)
     assert (tape.head_end, tape.kept_from) == (8, 12)
     assert tape.kept_ids(1).tolist() == [0] * 4 + [1] * 4 + [0] * 4  # a frozen turn is no longer a turn to drop
+
+
+def test_a_tape_of_turns_may_open_otherwise():
+    tape = Tape()
+    record(tape, EntryKind.PROMPT, 5)
+    record(tape, EntryKind.TURN, 4)
+    tape.reopen("other", [7, 8], at=1.0, version=3)
+    record(tape, EntryKind.TURN, 3)
+    assert tape.token_ids().tolist() == [7, 8, 1, 1, 1]
+    assert [(entry.kind, entry.text, entry.version) for entry in tape] == [("prompt", "other", 3), ("turn", "", 1)]
+    assert (tape.head_end, tape.kept_from, tape.n_kept) == (2, 2, 3)

@@ -333,6 +333,12 @@ class Change:
         sequence.append(self.tape.kept_ids(n_last))
         return sequence
 
+    def reopened(self, token_ids: Sequence[int]) -> AsyncSequence:
+        """Return a sequence with another opening and nothing behind it."""
+        sequence = self._context._open_sequence()
+        sequence.append(token_ids)
+        return sequence
+
     async def recover(self) -> None:
         """Compute the context afresh where its KV is lost."""
         if self._context.sequence.lost:
@@ -342,8 +348,21 @@ class Change:
         """Move the window, if there is one, to where `n_tokens` more fit."""
         await self._context._clear(n_tokens)
 
-    async def commit(self, sequence: AsyncSequence, token_ids: Sequence[int], *, n_dropped: int = 0) -> None:
-        """Make `sequence` a new version of the context: what `fork` or `without_turns` gave, and `token_ids` behind.
+    async def commit(
+        self,
+        sequence: AsyncSequence,
+        token_ids: Sequence[int],
+        *,
+        n_dropped: int = 0,
+        opening: tuple[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Make `sequence` a new version of the context.
+
+        Args:
+            sequence: what `fork`, `without_turns` or `reopened` gave, and `token_ids` behind.
+            token_ids: a turn; empty where there is none.
+            n_dropped: last turns that it is without.
+            opening: text and tokens of another opening, where that and turns were all there was.
 
         Raises:
             EngineFailed: the engine gave up.
@@ -353,9 +372,14 @@ class Change:
         context.sequence.close()
         context.sequence = sequence
         sequence.freeze(context.prefix_end)
-        if n_dropped:
+        if opening is not None:
+            context._stop_rebasing()
+            tape.reopen(*opening, at=context._now(), version=version)
+            context.n_prompt = tape.head_end
+        elif n_dropped:
             context._stop_rebasing()
             tape.rebase(tape.kept_from, at=context._now(), version=version, n_dropped_turns=n_dropped)
-        tape.record_text(EntryKind.TURN, "", token_ids, at=context._now(), version=version)
+        if len(token_ids):
+            tape.record_text(EntryKind.TURN, "", token_ids, at=context._now(), version=version)
         await context._finish()
         context._settle()

@@ -75,6 +75,13 @@ class Tape:
         else:
             self._ends.extend(_ends(self.entries[-1]))
 
+    def reopen(self, text: str, token_ids: Sequence[int], *, at: float, version: int) -> None:
+        """Begin afresh with another prompt; all that there was must be a prompt and turns."""
+        assert all(entry.kind in (EntryKind.PROMPT, EntryKind.TURN) for entry in self.entries)
+        self.entries, self.n_tokens, self.head_end, self.kept_from = [], 0, 0, 0
+        self._ends.clear()
+        self.record_text(EntryKind.PROMPT, text, token_ids, at=at, version=version)
+
     def record_rows(self, rows: np.ndarray, row_ids: Sequence[Sequence[int]], *, at: float, version: int) -> None:
         """Record rows and the tokens of each."""
         ids = np.fromiter((token_id for row in row_ids for token_id in row), dtype=np.int32)

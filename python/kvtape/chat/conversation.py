@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
     from kvtape.model.load import Model
 
-__all__ = ["ChatTurn", "Turn", "adds_bos", "begin_turn", "encode_prompt", "open_chat", "open_prompts"]
+__all__ = ["ChatTurn", "Turn", "adds_bos", "begin_turn", "check_ids", "encode_prompt", "open_chat", "open_prompts"]
 
 
 class Turn:
@@ -168,7 +168,7 @@ async def open_chat(engine: AsyncEngine, prompt: ChatPrompt, params: SamplingPar
         ContextOverflow: the conversation does not fit.
         InvalidRequest: the model or its template cannot take this request.
     """
-    _check_ids(engine.model, list(params.logit_bias), "logit_bias")  # before a stream has begun
+    check_ids(engine.model, list(params.logit_bias), "logit_bias")  # before a stream has begun
     prepared = await asyncio.to_thread(prepare_chat, engine.model, prompt, params)
     sequence = engine.open()
     try:
@@ -197,7 +197,12 @@ def adds_bos(model: Model, prompt: str | Sequence[int]) -> bool:
     return model.tokenizer.add_bos and not (model.bos_text and prompt.startswith(model.bos_text))
 
 
-def _check_ids(model: Model, token_ids: Sequence[int], param: str) -> None:
+def check_ids(model: Model, token_ids: Sequence[int], param: str) -> None:
+    """Check that the model has these tokens.
+
+    Raises:
+        InvalidRequest: it does not.
+    """
     for token_id in token_ids:
         if not 0 <= token_id < model.n_vocab:
             raise InvalidRequest(f"{param} has token id {token_id}, wanted 0 to {model.n_vocab - 1}", param=param)
@@ -212,7 +217,7 @@ async def open_prompts(
         ContextOverflow: one does not fit.
         InvalidRequest: one is empty, an id is outside the vocabulary, or the constraint cannot be enforced.
     """
-    _check_ids(engine.model, list(params.logit_bias), "logit_bias")
+    check_ids(engine.model, list(params.logit_bias), "logit_bias")
     encoded = await asyncio.to_thread(lambda: [encode_prompt(engine.model, prompt) for prompt in prompts])
     if params.constraint is not None:
         await asyncio.to_thread(check_constraint, engine.model, params.constraint)
@@ -220,7 +225,7 @@ async def open_prompts(
     try:
         for index, token_ids in enumerate(encoded):
             param = "prompt" if len(encoded) == 1 else f"prompt[{index}]"
-            _check_ids(engine.model, token_ids, param)
+            check_ids(engine.model, token_ids, param)
             sequence = engine.open()
             try:
                 turns.append(begin_turn(sequence, token_ids, params, limit=engine.n_ctx, param=param))

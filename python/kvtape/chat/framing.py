@@ -34,9 +34,11 @@ class Framing:
     """
 
     def __init__(self, model: Model, prompt: str, *, now: float, asks_in_turns: bool = False) -> None:
+        self.model = model
+        self.now = now
+        self.prompt = prompt
         self._template = template_of(model)
         self._tokenizer = model.tokenizer
-        self._now = now
         self._system = {"role": "system", "content": prompt}
         self._opening = self._render_head() if prompt or asks_in_turns else None  # what a question's turn follows
         self.templated = bool(prompt) and self._opening is not None
@@ -48,7 +50,7 @@ class Framing:
         if self._template is None:
             return None
         try:
-            head = self._template.render([self._system], add_generation_prompt=False, now=self._now)
+            head = self._template.render([self._system], add_generation_prompt=False, now=self.now)
             whole = self._render_whole("question")
         except InvalidRequest:  # a template may refuse a lone system turn
             return None
@@ -60,7 +62,7 @@ class Framing:
         options: dict[str, Any] = {}
         if thinking is not None and thinking.enabled is not None:
             options["enable_thinking"] = thinking.enabled
-        return self._template.render(messages, add_generation_prompt=True, now=self._now, **options)
+        return self._template.render(messages, add_generation_prompt=True, now=self.now, **options)
 
     def encode_question(self, question: str, thinking: Thinking | None = None) -> list[int]:
         """Return the tokens that are appended to the session's context to ask `question`; raw text does not think.
@@ -78,16 +80,16 @@ class Framing:
         return self._tokenizer.encode(text)
 
 
-def rewrite(sequence: SequenceBase, token_ids: Sequence[int]) -> None:
-    """Make `sequence` hold `token_ids`, keeping the longest prefix that it holds already.
+def rewrite(sequence: SequenceBase, token_ids: Sequence[int], *, behind: int = 0) -> None:
+    """Make `sequence` hold `token_ids` behind its first `behind`, keeping the longest prefix that it holds already.
 
     Raises:
         ContextOverflow: they do not fit.
     """
-    held = sequence.token_ids()
+    held = sequence.token_ids()[behind:]
     n_common = common_prefix_len(held, token_ids)
     if n_common < len(held):
-        sequence.truncate(n_common)
+        sequence.truncate(behind + n_common)
     if n_common < len(token_ids):
         sequence.append(token_ids[n_common:])
 

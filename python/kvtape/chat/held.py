@@ -80,6 +80,13 @@ class HeldTurn:
     def __len__(self) -> int:
         return len(self.messages) + 1
 
+    def cut(self, n_tokens: int) -> HeldTurn:
+        """Return the turn with at most so many tokens: without what is behind the reply, where that does not fit."""
+        if len(self.token_ids) <= n_tokens:
+            return self
+        n_reply = len(self.token_ids) - len(self.closing[1])
+        return replace(self, token_ids=self.token_ids[: min(n_reply, n_tokens)], closing=("", []))
+
     def matches(self, messages: Sequence[str]) -> bool:
         """Whether these messages are those of the turn."""
         return tuple(messages[:-1]) == self.messages and messages[-1] in self.replies

@@ -24,7 +24,8 @@ from kvtape.session.row_types import ROW_TYPES
 from kvtape.session.shared_feed import SharedFeed
 from kvtape.session.spec import OVERFLOWS, TEXT, SessionSpec
 from kvtape.session.timings import SessionTimings
-from kvtape.types import SamplingParams, Thinking
+from kvtape.session.turns import Conversation, SessionTurn, Warmed
+from kvtape.types import ChatPrompt, SamplingParams, Thinking, TokenEvent
 
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
@@ -41,6 +42,10 @@ class SessionCounters:
     """Totals over all sessions of a manager."""
 
     turns: int = 0
+    call_turns_exact: int = 0  # of conversations with calls, whose history was the one that is held
+    call_turns_diverged: int = 0  # and was another
+    warm_turns: int = 0
+    warmed_tokens: int = 0
     flash_hits: int = 0
     ready_exits: int = 0
     cached_tokens: int = 0
@@ -125,10 +130,13 @@ class Session:
             window=spec.window,
             policy=spec.policy,
             on_data=lambda: on_data(self),
-            on_change=self._drop_tail,
+            on_change=self._drop_ephemeral,
             on_settled=self._settled,
             on_ingested=self._ingested,
             now=now,
+        )
+        self.conversation = Conversation(
+            framing, self.context, totals, on_turn=self._count_turn, on_end=self._release_foreground
         )
         self.ready = ReadyPosition(self.context, whole_words=spec.wire == 1, may_run=self._has_time)
 
@@ -250,6 +258,7 @@ class Session:
             ids, plain = await asyncio.to_thread(self._encode_question, question, thinking)
         await self._take_foreground()
         try:
+            await self.conversation.stop_warming()
             await self.context.caught_up()
             if plain and (answer := find()):
                 self._foreground.release()
@@ -318,26 +327,33 @@ class Session:
     def _end(self, answer: Answer) -> None:
         turn = answer.turn
         if turn is None or turn.finished is not None:
-            self.turns += 1
-            self._totals.turns += 1
+            self._count_turn(turn.finished if turn is not None else None)
             source = "model" if turn is not None else "ready" if answer.speculative else "flash"
             self._totals.timings.question[source].observe(time.monotonic() - answer.began)
         if turn is None:
             return
-        if turn.finished is not None and turn.finished.usage is not None:
-            self._totals.cached_tokens += turn.finished.usage.cached_tokens
         current = answer.version == self.version and not self.context.changing and not self._closed
         self._drop_tail()
         if turn.finished is not None and answer.keep_tail and current:
             self._tail = turn.sequence
         else:
             turn.close()
-        self._foreground.release()
-        self.ready.refresh()
+        self._release_foreground()
 
     def _has_time(self) -> bool:
         """Whether nothing runs that must not be delayed."""
         return not (self.busy or self._flash_task or self._closed)
+
+    def _count_turn(self, last: TokenEvent | None) -> None:
+        self.turns += 1
+        self._totals.turns += 1
+        if last is not None and last.usage is not None:
+            self._totals.cached_tokens += last.usage.cached_tokens
+
+    def _drop_ephemeral(self) -> None:
+        """The context changes: what stands behind it no longer does."""
+        self._drop_tail()
+        self.conversation.drop_warmed()
 
     def _drop_tail(self) -> None:
         if self._tail is not None:
@@ -351,6 +367,41 @@ class Session:
                 await self._foreground.acquire()
         except TimeoutError:
             raise Conflict(f"session {self.id} is busy with another request") from None
+
+    def _release_foreground(self) -> None:
+        self._foreground.release()
+        self.touch()
+        self.ready.refresh()
+
+    # -- conversations -----------------------------------------------------------------------------------------------
+
+    async def chat(self, prompt: ChatPrompt, params: SamplingParams) -> SessionTurn:
+        """Start a turn of a conversation, which becomes part of the context; it must be closed in any case.
+
+        Raises:
+            Conflict: another request has the foreground and did not end in time.
+            ContextOverflow: the conversation does not fit; nothing has changed.
+            InvalidRequest: the model or its template cannot take this request.
+        """
+        self.ready.stop()
+        await self._take_foreground()
+        try:
+            return await self.conversation.begin(prompt, params)
+        except BaseException:
+            self._foreground.release()
+            raise
+
+    async def warm(self, prompt: ChatPrompt) -> Warmed:
+        """Compute the prompt of a turn ahead, until a turn or another warm comes; nothing becomes durable.
+
+        Raises:
+            Conflict: a turn is running or waiting.
+            ContextOverflow: the conversation does not fit.
+            InvalidRequest: the model or its template cannot take this request.
+        """
+        if self.busy:
+            raise Conflict(f"session {self.id} is busy with another request")
+        return await self.conversation.warm(prompt)
 
     # -- flash queries -----------------------------------------------------------------------------------------------
 
@@ -440,6 +491,6 @@ class Session:
         if self._flash_task is not None:
             self._flash_task.cancel()
             await asyncio.wait({self._flash_task})
-        self._drop_tail()
+        self._drop_ephemeral()
         await self.context.close()
         self.hub.close()

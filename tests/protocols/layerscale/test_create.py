@@ -8,6 +8,7 @@ import pytest
 
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale.create import CreateCall, FlashCall, decode_create, decode_flash
+from kvtape.protocols.layerscale.models import SharedRingInit
 
 
 def dump(value):
@@ -16,7 +17,7 @@ def dump(value):
 
 NOTHING = {
     "prompt": "", "context": None, "window": None, "flash": (), "mark_prefix": False, "id": None, "pre_decode": False,
-    "overflow": None,
+    "overflow": None, "shared_ring": None,
 }  # fmt: skip
 
 
@@ -30,6 +31,14 @@ def test_what_the_second_generation_says():
     call = decode_create(b'{"id": "desk-1", "pre_decode": true, "window": 2048, "overflow": "conflate"}', wire=2)
     fields = {**NOTHING, "id": "desk-1", "pre_decode": True, "window": 2048, "overflow": "conflate"}
     assert call == CreateCall(type="text", **fields)
+
+
+def test_a_shared_ring():
+    call = decode_create(b'{"type": "iot", "shared_ring": {"name": "desk", "names": {"sid": ["a"]}}}', wire=1)
+    assert call.shared_ring == SharedRingInit("desk", {"sid": ["a"]}, 4096)
+    with pytest.raises(InvalidRequest) as caught:
+        decode_create(b'{"type": "iot", "shared_ring": {"names": {"sid": ["a"]}}}', wire=1)
+    assert caught.value.param == "shared_ring.name"
 
 
 def test_every_field_and_alias_of_the_first_generation():

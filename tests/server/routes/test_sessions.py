@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from uuid import uuid4
 
+import numpy as np
 import pytest
 
+from kvtape import SharedRing
 from tests.serving import eventually, push
 
 
@@ -185,3 +188,19 @@ def test_what_a_window_lets_go(http, push_text):
     assert state["data_region"] == {"start": 0, "end": state["data_end"], "window_size": 100}
     assert http.get(f"{session}/stream/status").json()["streaming"]["window_size"] == 100
     http.delete(session)
+
+
+def test_a_feed_handler_pushes_through_shared_memory(http):
+    name = f"test-{uuid4().hex[:12]}"
+    body = {"type": "iot", "shared_ring": {"name": name, "names": {"sid": ["pump"]}}}
+    session = f"/v1/sessions/{http.post('/v1/sessions/init', json=body).json()['id']}"
+    with SharedRing.open(name) as writer:
+        rows = np.zeros(3, writer.dtype)
+        assert writer.push(rows) == 3
+    eventually(lambda: http.get(f"{session}/stream/status").json()["statistics"]["items_processed"] == 3)
+    assert http.get(f"{session}/stats").json()["last_sensor"] == "pump"
+    assert http.post("/v1/sessions/init", json=body).status_code == 409
+    http.delete(session)
+    body["shared_ring"]["capacity"] = 3
+    response = http.post("/v1/sessions/init", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "shared_ring.capacity")

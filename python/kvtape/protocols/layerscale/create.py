@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.layerscale.models import CreateRequest, FlashRequest
+from kvtape.protocols.layerscale.models import CreateRequest, FlashRequest, SharedRingInit
 from kvtape.protocols.requests import decode_request, refuse_unless
 
 __all__ = ["CreateCall", "FlashCall", "decode_create", "decode_flash", "read_choices"]
@@ -49,6 +49,7 @@ class CreateCall:
     id: str | None
     pre_decode: bool
     overflow: Literal["drop_newest", "drop_oldest", "block", "conflate"] | None
+    shared_ring: SharedRingInit | None
 
 
 def decode_create(body: bytes, *, wire: int) -> CreateCall:
@@ -77,6 +78,7 @@ def decode_create(body: bytes, *, wire: int) -> CreateCall:
         id=request.id,
         pre_decode=bool(request.pre_decode),
         overflow=request.overflow,
+        shared_ring=request.shared_ring,
     )
 
 

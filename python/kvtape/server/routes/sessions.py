@@ -14,7 +14,7 @@ from kvtape.protocols.layerscale.create import decode_create
 from kvtape.server.responses import json_response, unless_gone
 from kvtape.server.routes import session_views as views
 from kvtape.server.routes.common import SESSION, read_body, runtime_of, session_of
-from kvtape.session.spec import FlashSpec, SessionSpec
+from kvtape.session.spec import FlashSpec, SessionSpec, SharedRingSpec
 
 __all__ = ["ROUTES"]
 
@@ -31,6 +31,7 @@ async def create_text_session(request: Request) -> Response:
 
 async def _create(request: Request, *, wire: int) -> Response:
     call = decode_create(await read_body(request), wire=wire)
+    ring = call.shared_ring
     spec = SessionSpec(
         prompt=call.prompt,
         context=call.context,
@@ -42,6 +43,7 @@ async def _create(request: Request, *, wire: int) -> Response:
         window=call.window,
         pre_decode=call.pre_decode,
         overflow=call.overflow,
+        shared_ring=SharedRingSpec(ring.name, ring.names or {}, ring.capacity) if ring is not None else None,
     )
     return json_response(views.session_object(await runtime_of(request).sessions.create(spec)))
 

@@ -29,6 +29,7 @@ from kvtape.protocols.layerscale.models.requests import (
     OhlcvRow,
     PushRequest,
     SessionRow,
+    SharedRingInit,
     SpatialRow,
     VitalsRow,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "SessionList",
     "SessionObject",
     "SessionRow",
+    "SharedRingInit",
     "Slot",
     "SlotList",
     "SpatialPosition",

@@ -18,6 +18,7 @@ __all__ = [
     "OhlcvRow",
     "PushRequest",
     "SessionRow",
+    "SharedRingInit",
     "SpatialRow",
     "VitalsRow",
 ]
@@ -94,10 +95,19 @@ class FlashRequest(msgspec.Struct):
     choices: list[str] | None = None
 
 
+class SharedRingInit(msgspec.Struct):
+    """A ring in this machine's shared memory; `names` are those that its rows count, by field."""
+
+    name: str
+    names: dict[str, list[str]] | None = None
+    capacity: int = 4096  # rows, a power of two
+
+
 class CreateRequest(msgspec.Struct, kw_only=True):
     """Body of `POST /v1/sessions/init`, which needs a type, and of `POST /v1/sessions`, which needs nothing.
 
-    Both take the fields of either; `overflow`, what a full queue does, is this server's own.
+    Both take the fields of either. This server's own are `overflow`, what a full queue does, and `shared_ring`, which
+    the session makes and reads.
     """
 
     type: str | None = None
@@ -110,6 +120,7 @@ class CreateRequest(msgspec.Struct, kw_only=True):
     id: str | None = None
     pre_decode: bool | None = None
     overflow: Literal["drop_newest", "drop_oldest", "block", "conflate"] | None = None
+    shared_ring: SharedRingInit | None = None
 
 
 class AppendRequest(msgspec.Struct):

@@ -74,6 +74,14 @@ def test_rows_of_each_type_are_described(document, kind):
     assert not push.is_valid({"data": [spoiled]})
 
 
+def test_a_stream_is_described_by_its_events(document):
+    answer = document["paths"]["/v1/messages"]["post"]["responses"]["200"]["content"]
+    described = Draft202012Validator(answer["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"])
+    assert "MessageStart" in str(described.schema)
+    chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    assert {"const": "[DONE]"} in chat["schema"]["properties"]["data"]["anyOf"]
+
+
 def test_keys_are_asked_for_where_they_are(tiny_engine):
     with running(create_app(tiny_engine, api_keys=["secret"])) as url:
         assert httpx.get(f"{url}/openapi.json").status_code == 401

@@ -127,9 +127,21 @@ def _media(content: Content) -> tuple[str, dict[str, Any]]:
         return "application/json", {"schema": {"type": "object"} if content.type is None else _schema_of(content.type)}
     if isinstance(content, Text):
         return content.media_type, {"schema": {"type": "string"}}
-    return "text/event-stream", {
-        "schema": {"type": "string", "description": "ends with `data: [DONE]`" if content.ends_with_done else "frames"},
-        "x-frames": {"anyOf": [_schema_of(frame) for frame in content.frames]},  # of the JSON behind `data: `
+    return "text/event-stream", {"schema": _event_schema(content)}
+
+
+def _event_schema(events: Events) -> Schema:
+    """Describe one event: that is what a schema of an event stream does in OpenAPI."""
+    frame = {"anyOf": [_schema_of(each) for each in events.frames]}
+    data: Schema = {"type": "string", "contentMediaType": "application/json", "contentSchema": frame}
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string"},
+            "id": {"type": "string"},
+            "data": {"anyOf": [data, {"const": "[DONE]"}]} if events.ends_with_done else data,
+        },
     }
 
 

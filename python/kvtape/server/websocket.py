@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MESSAGE_BYTES", "SocketProtocol", "connection_of"]
 
 MAX_MESSAGE_BYTES = 16 << 20  # a longer message ends the connection before it is read
+PIECE_BYTES = 1 << 14  # read at once: as much as may be small frames without others noticing
 
 _KEY = "kvtape.connection"
 
@@ -25,24 +26,63 @@ _KEY = "kvtape.connection"
 class SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which an endpoint finds with `connection_of`.
 
+    Bytes that came together are taken a piece at a time, each in its turn with other connections, and none while a
+    message waits for the endpoint, or what was written for the client: it may have been pings, which are answered at
+    once.
+
     Attributes:
         read_at: time of the event loop when bytes came last.
     """
 
     read_at = 0.0
+    _rest = b""  # came, but is not taken yet
+    _turn: asyncio.Handle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client's."""
         self.read_at = self.loop.time()
-        super().data_received(data)
-        if not self.writable.is_set():  # pings are answered at once, into a buffer that nobody empties
-            self.transport.pause_reading()
+        self._rest = self._rest + data if self._rest else data
+        self._take_piece()
+
+    def _take_piece(self) -> None:
+        self._turn = None
+        if self._rest and self._may_take():
+            piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+            super().data_received(piece)
+        self._go_on()
+
+    def _may_take(self) -> bool:
+        waits = not self.queue.empty() and not self.close_sent  # once that is sent, messages are dropped as they come
+        return self.writable.is_set() and not waits and not self.transport.is_closing()
+
+    def _go_on(self) -> None:
+        """Take the next piece in its turn, or let more bytes come, unless something is in the way."""
+        if self.transport.is_closing():
+            return
+        if self._may_take() and not self._rest:
+            self.transport.resume_reading()
+            return
+        self.transport.pause_reading()
+        if self._may_take() and self._turn is None:
+            self._turn = self.loop.call_soon(self._take_piece)
+
+    async def receive(self) -> Any:
+        """Return the next message."""
+        message = await self.queue.get()
+        self.read_paused = False
+        self._go_on()
+        return message
+
+    async def send(self, message: Any) -> None:
+        """Send a message; after the last one the client's close is waited for."""
+        await super().send(message)
+        if self.close_sent:
+            self._go_on()
 
     def resume_writing(self) -> None:
         """Go on when the client has read."""
         super().resume_writing()
-        if not self.read_paused:
-            self.transport.resume_reading()
+        self._go_on()
 
     def handle_connect(self, event: Request) -> None:
         """Start the endpoint, which runs after this."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kvtape._native import _core
-from kvtape.chat.template import ChatTemplate
+from kvtape.chat.template import ChatTemplate, template_of
 from kvtape.errors import InvalidRequest, ModelError
 from kvtape.model.load import load
 
@@ -25,6 +25,13 @@ def render(source: str, **variables: object) -> str:
         return template.render(variables.pop("messages", USER), **variables)
     finally:
         template.close()
+
+
+def test_a_model_has_one_template_whoever_asks_first(make_tiny_model: Callable[..., Path]) -> None:
+    model = load(make_tiny_model())
+    with ThreadPoolExecutor(8) as threads:
+        templates = {id(template) for template in threads.map(template_of, [model] * 8)}
+    assert len(templates) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ steps, memory and time, and sees nothing but the values it is given.
 from __future__ import annotations
 
 import json
+import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ _WORKER = Path(__file__).with_name("render_worker.py")
 
 
 _OF_MODEL: weakref.WeakKeyDictionary[Model, ChatTemplate | None] = weakref.WeakKeyDictionary()
+_COMPILING = threading.Lock()  # sessions are opened in several threads; each template has one process
 
 
 def template_of(model: Model) -> ChatTemplate | None:
@@ -40,12 +42,13 @@ def template_of(model: Model) -> ChatTemplate | None:
     Raises:
         ModelError: the template is no Jinja.
     """
-    if model not in _OF_MODEL:
-        source = model.template_source
-        _OF_MODEL[model] = (
-            None if source is None else ChatTemplate(source, bos_token=model.bos_text, eos_token=model.eos_text)
-        )
-    return _OF_MODEL[model]
+    with _COMPILING:
+        if model not in _OF_MODEL:
+            source = model.template_source
+            _OF_MODEL[model] = (
+                None if source is None else ChatTemplate(source, bos_token=model.bos_text, eos_token=model.eos_text)
+            )
+        return _OF_MODEL[model]
 
 
 class ChatTemplate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -170,10 +170,9 @@ class SamplingParams:
     logprob_ids: tuple[int, ...] = ()  # each event's `top_logprobs` begin with those of these ids, in this order
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in BOUNDS and value is not None:
-                check_bound(item.name, value)
+        for name in BOUNDS:
+            if (value := getattr(self, name)) is not None:
+                check_bound(name, value)
         for name in ("top_logprobs", "logprob_ids"):
             if getattr(self, name) and not self.logprobs:
                 raise InvalidRequest(f"{name} needs logprobs", param=name)
@@ -215,7 +214,7 @@ def check_bound(name: str, value: Any, *, param: str | None = None) -> None:
         InvalidRequest: not a number, not finite, not whole where it must be, or out of range.
     """
     bound = BOUNDS.get(name) or REQUEST_BOUNDS[name]
-    wanted = f"{'an integer' if bound.integer else 'a number'} from {bound.minimum:g} to {bound.maximum:g}"
     kinds = (int,) if bound.integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not bound.minimum <= value <= bound.maximum:
+        wanted = f"{'an integer' if bound.integer else 'a number'} from {bound.minimum:g} to {bound.maximum:g}"
         raise InvalidRequest(f"{param or name} must be {wanted}, found {value!r:.40}", param=param or name)

@@ -221,6 +221,20 @@ async def test_a_question_that_no_longer_fits_is_tried_once(manager):
     assert session.ready.current.version < session.version
 
 
+async def test_an_answer_is_tried_for_without_a_wait(manager):
+    session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4),)))
+    session.context.push(CANDLES[:1])
+    assert session.try_answer("up?", SHORT) is None  # data is on its way
+    await settle(session)
+    hit = session.try_answer("up?", SHORT)
+    assert hit.text == session.board.queries[1].answer.value
+    hit.close()
+    assert manager.totals.flash_hits == 1
+    assert session.try_answer("up?", SHORT, thinking=Thinking(enabled=True)) is None  # may change the prompt
+    assert session.try_answer("down?", SHORT) is session.try_answer(None, SHORT) is None
+    assert not session.busy
+
+
 async def test_a_hit_waits_for_nobody(manager):
     session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4),)))
     session.context.push(CANDLES)

@@ -220,6 +220,29 @@ class Session:
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
+    def try_answer(
+        self,
+        question: str | None,
+        params: SamplingParams,
+        *,
+        fast_answer: bool | None = None,
+        candidates: Sequence[str] = (),
+        gap_threshold: float = GAP_THRESHOLD,
+        thinking: Thinking | None = None,
+    ) -> Answer | None:
+        """Return an answer that is there already; None: `ask`. It waits for nobody, whoever has the foreground.
+
+        - The current answer of a flash query that asks the same, if `fast_answer` is true; also where it is None and
+          the request sets no stop strings and is greedy or of the second generation, whose clients draw by default.
+        - One of the `candidates`, if the ready position decides for it; with `fast_answer` true and no candidates the
+          first word. The gap to the second best token must be at least `gap_threshold`.
+
+        `thinking` that may change the prompt rules out both, and so does data that is on its way.
+        """
+        if not self._caught_up or not _is_plain(thinking):
+            return None
+        return self._find(question, params, fast_answer, candidates, gap_threshold, time.monotonic())
+
     async def ask(
         self,
         question: str | None,
@@ -233,14 +256,8 @@ class Session:
     ) -> Answer:
         """Start answering a question about everything acknowledged so far; None continues the context as it is.
 
-        What is there already is served at once, even while another request has the foreground:
-
-        - The current answer of a flash query that asks the same, if `fast_answer` is true; also where it is None and
-          the request sets no stop strings and is greedy or of the second generation, whose clients draw by default.
-        - One of the `candidates`, if the ready position decides for it; with `fast_answer` true and no candidates the
-          first word. The gap to the second best token must be at least `gap_threshold`.
-
-        `thinking` that changes the prompt rules out both.
+        What `try_answer` finds is served at once; also where it is there when the context has caught up, or where
+        `thinking` proves to change nothing in the prompt.
 
         Raises:
             Conflict: another request has the foreground and did not end in time.
@@ -249,11 +266,11 @@ class Session:
         """
         began = time.monotonic()
         find = partial(self._find, question, params, fast_answer, candidates, gap_threshold, began)
-        plain = thinking is None or thinking.enabled is None
-        if plain and self._caught_up and (answer := find()):
+        if self._caught_up and _is_plain(thinking) and (answer := find()):
             return answer
         self.ready.stop()
         ids: list[int] = []
+        plain = True
         if question is not None:
             ids, plain = await asyncio.to_thread(self._encode_question, question, thinking)
         await self._take_foreground()
@@ -289,7 +306,7 @@ class Session:
     def _encode_question(self, question: str, thinking: Thinking | None) -> tuple[list[int], bool]:
         """Return a question's tokens, and whether they are those of the same question without `thinking`."""
         ids = self._framing.encode_question(question, thinking)
-        return ids, thinking is None or thinking.enabled is None or ids == self._framing.encode_question(question)
+        return ids, _is_plain(thinking) or ids == self._framing.encode_question(question)
 
     @property
     def _caught_up(self) -> bool:
@@ -494,3 +511,7 @@ class Session:
         self._drop_ephemeral()
         await self.context.close()
         self.hub.close()
+
+
+def _is_plain(thinking: Thinking | None) -> bool:
+    return thinking is None or thinking.enabled is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,16 +31,16 @@ async def generate(request: Request) -> Response:
     session = session_of(request)
     call = decode_generate(await read_body(request), wire=session.spec.wire)
     refuse_unless(call.chat is None, "messages", LATER)
-    question = session.ask(
-        call.prompt,
-        call.params,
-        fast_answer=call.fast_answer,
-        candidates=call.candidates,
-        gap_threshold=call.gap_threshold,
-        thinking=call.thinking,
-        keep_tail=not call.clear_after,
-    )
-    answer = await unless_gone(request, question)
+    shortcuts: dict[str, Any] = {
+        "fast_answer": call.fast_answer,
+        "candidates": call.candidates,
+        "gap_threshold": call.gap_threshold,
+        "thinking": call.thinking,
+    }
+    answer = session.try_answer(call.prompt, call.params, **shortcuts)  # spares two tasks
+    if answer is None:
+        question = session.ask(call.prompt, call.params, **shortcuts, keep_tail=not call.clear_after)
+        answer = await unless_gone(request, question)
     if call.stream:
         end = DONE if session.spec.wire == 2 else b""  # clients of the first generation would take it for a frame
         return EventStream(

@@ -182,6 +182,7 @@ class SessionManager:
                 async with asyncio.timeout(period):
                     await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # acknowledgements go out before the work on what they acknowledge begins
             await self._expire()
             batches = [
                 (session, batch) for session in self._with_data if (batch := _guarded(session, _take)) is not None

@@ -1,6 +1,15 @@
-"""Latencies of a live session through the real HTTP server, against resending the whole context; and import time.
+"""Latencies of live sessions over HTTP, against llama.cpp's server, the machine's limits and floors.
 
-python -m bench.session.report MODEL.gguf [--threads 2] [--json FILE]
+    python -m bench.session.report [MODEL] [--only question questions flash wire rate import] [--threads 2] [--pause]
+
+question: asked behind an acknowledged candle, against the whole context resent to a server with its prompt cache.
+questions: ten questions about one long context, the same.
+flash: push to data_updated, and to the first and the last answer of 1, 4 and 16 queries.
+wire: push and flash hit over HTTP and WebSocket, beside the floor of the same server parts.
+rate: rows a second that are taken in, by one session and by many.
+
+The model's context limit is raised for timing alone. With --pause each part waits for a line on standard input once its
+contexts are filled, so that the machine can be made quiet.
 """
 
 from __future__ import annotations
@@ -8,31 +17,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.http import llama_server
+from bench.llama_cpp.limits import Limit, ModelShape, program
 from bench.report import machine
-from bench.session.task import QUERIES, QUESTION, SessionClient, candles, running_server
+from bench.session import flash_times, rate, wire_times
+from bench.session.longer_context import with_context
+from bench.session.question import ANSWER_TOKENS, Asker, Times
+from bench.session.task import SessionClient, running_server
 from kvtape.model.registry import resolve
 
 MODEL = os.environ.get("KVTAPE_TEST_MODEL", "smollm2-135m")
 RESULTS = Path("bench/results")
-N_PUSHES = 200
-FLASH_CONTEXT = 100  # candles there before flash answers are timed
-FLASH_COUNTS = (1, 4, 16)
-FLASH_PUSHES = 12
-QUESTION_CONTEXTS = (50, 150, 300)
-QUESTION_REPS = 8
-ANSWER_TOKENS = 8
-MAX_CACHED = 32  # tokens of a resent context that may be found in the cache: less than the chat template's start
+N_CTX = 32_768
+QUESTION_CONTEXTS = (155, 300, 600, 1200)  # candles
+QUESTIONS_CONTEXT, N_QUESTIONS = 460, 10
+N_ROUNDS, N_ROLLING, ROLLING_MOST = 9, 1, 300
+GOAL_OF_LIMIT, GOAL_FACTORS = 1.3, {155: 4.0, 300: 8.0, 600: 8.0, 1200: 8.0}
 IMPORT_REPS = 15
 IMPORT_PROBE = """
 import kvtape, pathlib, sys
@@ -42,66 +53,68 @@ print(threads, *loaded)
 """
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Return p50, p99, p99.9 and the longest, in milliseconds."""
-    p50, p99, p999 = np.quantile(seconds, [0.5, 0.99, 0.999]) * 1e3
-    return {"n": len(seconds), "p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": max(seconds) * 1e3}
+def spread(values: Sequence[float]) -> str:
+    """Write median and quartiles of seconds, in milliseconds."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) * 1e3
+    return f"{middle:.4g} ({low:.4g} .. {high:.4g}) ms"
 
 
-def measure_push(url: str) -> dict[str, Any]:
-    """Push one candle at a time into a session without flash queries; each waits until the one before is resident."""
-    client, rows = SessionClient(url), candles(N_PUSHES)
-    acknowledged, resident = [], []
-    for i, row in enumerate(rows):
-        sent, done = client.push([row])
-        acknowledged.append(done - sent)
-        resident.append(client.resident(i + 1).at - sent)
-    client.close()
-    return {"push acknowledged": spread(acknowledged), "push to resident": spread(resident)}
+def factor(values: Sequence[float]) -> str:
+    """Write median and quartiles of ratios."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.2f} ({low:.2f} .. {high:.2f})"
 
 
-def measure_flash(url: str, n_queries: int) -> dict[str, Any]:
-    """Time resident -> first and last flash answer of the same version."""
-    client, rows = SessionClient(url, n_queries=n_queries), candles(FLASH_CONTEXT + FLASH_PUSHES)
-    client.push(rows[:FLASH_CONTEXT])
-    client.flash_ready(client.resident(FLASH_CONTEXT).data["data_version"], n_queries)
-    first, last = [], []
-    for i in range(FLASH_CONTEXT, len(rows)):
-        client.push([rows[i]])
-        updated = client.resident(i + 1)
-        answers = client.flash_ready(updated.data["data_version"], n_queries)
-        first.append(answers[0].at - updated.at)
-        last.append(answers[-1].at - updated.at)
-    client.close()
-    return {"to first": spread(first), "to last": spread(last)}
+def tail(values: Sequence[float]) -> str:
+    """Write p50, p99, p99.9 and the longest of seconds, in milliseconds."""
+    p50, p99, p999 = np.quantile(values, [0.5, 0.99, 0.999]) * 1e3
+    return f"p50 {p50:8.3f}  p99 {p99:8.3f}  p99.9 {p999:8.3f}  longest {max(values) * 1e3:8.3f} ms  n {len(values)}"
 
 
-def measure_question(url: str, n_rows: int) -> dict[str, Any]:
-    """Time push + question + answer in a session, and the same question with the whole context sent again."""
-    client, rows = SessionClient(url), candles(n_rows + QUESTION_REPS)
-    client.push(rows[:n_rows])
-    client.resident(n_rows)
-    live, resent, answer, completion = [], [], {}, {}
-    for i in range(n_rows, len(rows)):
-        sent, _ = client.push([rows[i]])
-        answer = client.ask(QUESTION, ANSWER_TOKENS)
-        live.append(time.perf_counter() - sent)
-        text = re.sub(r"<\|[^|]*\|>", "", client.context_text())
-        began = time.perf_counter()
-        completion = client.chat(f"Request {n_rows}-{i}-{time.time_ns()}.\n{text}\n{QUESTION}", ANSWER_TOKENS)
-        resent.append(time.perf_counter() - began)
-        cached = completion["usage"]["prompt_tokens_details"]["cached_tokens"]
-        if cached > MAX_CACHED:
-            raise RuntimeError(f"{cached} tokens of the resent context came from the cache")
-    client.close()
-    ratios = [slow / fast for fast, slow in zip(live, resent, strict=True)]
-    return {
-        "session_tokens": answer["total_tokens"],
-        "resent_tokens": completion["usage"]["prompt_tokens"],
-        "push and question": spread(live),
-        "resending": spread(resent),
-        "factor": {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)},
-    }
+def question(asker: Asker, ready: Callable[[str], None]) -> dict[str, Any]:
+    """Ask at each length."""
+    found = {}
+    for n_rows in QUESTION_CONTEXTS:
+        asker.fill(n_rows)
+        times = Times()
+        asker.round(Times())
+        ready(f"{n_rows} candles")
+        for _ in range(N_ROUNDS):
+            asker.round(times)
+        if n_rows <= ROLLING_MOST:
+            for _ in range(N_ROLLING):
+                asker.rolling(times)
+        found[str(n_rows)] = vars(times)
+        show_question(n_rows, times)
+    return found
+
+
+def show_question(n_rows: int, times: Times) -> None:
+    """Print what came of one length."""
+    print(f"  {n_rows} candles, {times.n_context} tokens, of which {times.n_new} new; {ANSWER_TOKENS} tokens of answer")
+    print(f"    session            {spread(times.session)}")
+    if times.least:
+        ratios = times.ratios("session", "least")
+        verdict = "met" if statistics.median(ratios) <= GOAL_OF_LIMIT else "MISSED"
+        print(f"    limit              {spread(times.least)}: {factor(ratios)} of it, goal {GOAL_OF_LIMIT}: {verdict}")
+    if times.resent:
+        ratios = times.ratios("resent", "session")
+        verdict = "met" if statistics.median(ratios) >= GOAL_FACTORS[n_rows] else "MISSED"
+        goal = f"goal {GOAL_FACTORS[n_rows]:g}: {verdict}"
+        print(f"    llama-server       {spread(times.resent)}: {factor(ratios)} times as long, {goal}")
+    print(f"    resent to kvtape   {spread(times.resent_to_us)}: {factor(times.ratios('resent_to_us', 'session'))}")
+    if times.rolling:
+        print(f"    llama-server, oldest candle gone  {spread(times.rolling)}")
+
+
+def questions(asker: Asker, ready: Callable[[str], None]) -> dict[str, Any]:
+    """Ask ten questions about one context, nothing pushed between them."""
+    asker.fill(QUESTIONS_CONTEXT)
+    ready(f"{N_QUESTIONS} questions")
+    times = [asker.ask_each(n) for n in range(N_QUESTIONS)]
+    sums = {name: sum(time[name] for time in times) for name in times[0]}
+    print(f"  {N_QUESTIONS} questions about {asker.client.data_end()} tokens, seconds: {sums}")
+    return {"seconds": times, "sums": sums}
 
 
 def measure_import() -> dict[str, Any]:
@@ -115,54 +128,72 @@ def measure_import() -> dict[str, Any]:
     extra = [ours - empty for empty, ours in zip(took["pass"], took["import kvtape"], strict=True)]
     probe = subprocess.run([sys.executable, "-c", IMPORT_PROBE], check=True, capture_output=True, text=True)
     threads, *loaded = probe.stdout.split()
-    return {"median_ms": statistics.median(extra) * 1e3, "threads": int(threads), "modules_loaded": loaded}
+    print(f"  import kvtape: {spread(extra)}, {threads} thread(s), loaded: {', '.join(loaded) or 'nothing heavy'}")
+    return {"seconds": extra, "threads": int(threads), "modules_loaded": loaded}
 
 
-def line(name: str, found: dict[str, float]) -> str:
-    return (
-        f"  {name:34}{found['p50_ms']:10.1f}{found['p99_ms']:10.1f}{found['p999_ms']:10.1f}{found['max_ms']:10.1f}"
-        f"{found['n']:6d}"
-    )
+def measure_questions(only: Sequence[str], model: Path, threads: int, ready: Callable[[str], None]) -> dict[str, Any]:
+    """Run `question` and `questions`, each in a session of its own, on servers of their own."""
+    model, limits = with_context(model, N_CTX), program()
+    found = {}
+    with ExitStack() as stack:
+        limit = None if limits is None else Limit(limits, threads, machine()["isa"])
+        url = stack.enter_context(running_server(model, threads))
+        own = int(stack.enter_context(running_server(model, threads)).rsplit(":", 1)[1])
+        peer = None
+        if llama_server.program() is not None:
+            peer = stack.enter_context(llama_server.start(model, threads, n_ctx=N_CTX)).port
+        for name, part in {"question": question, "questions": questions}.items():
+            if name in only:
+                client = SessionClient(url)
+                found[name] = part(Asker(client, peer, own, limit, ModelShape.read(model)), ready)
+                client.close()
+        if limit is not None:
+            limit.close()
+    return found
 
 
-def show(results: dict[str, Any]) -> None:
-    print(f"  {'milliseconds':34}{'p50':>10}{'p99':>10}{'p99.9':>10}{'longest':>10}{'n':>6}")
-    for name, found in results["push"].items():
-        print(line(name, found))
-    for n_queries, found in results["flash"].items():
-        for name, times in found.items():
-            print(line(f"resident {name} of {n_queries} answers", times))
-    for n_rows, found in results["question"].items():
-        print(line(f"push + question at {n_rows} candles", found["push and question"]))
-        print(line(f"resending {found['resent_tokens']} tokens", found["resending"]))
-        factor = found["factor"]
-        print(
-            f"{'':36}resending takes {factor['median']:.1f} times as long ({factor['low']:.1f} to {factor['high']:.1f})"
-        )
-    imported = results["import"]
-    print(
-        f"  import kvtape: {imported['median_ms']:.1f} ms, {imported['threads']} thread(s), "
-        f"loaded of numpy, native, socket, asyncio: {', '.join(imported['modules_loaded']) or 'none'}"
-    )
+def measure_wire() -> dict[str, Any]:
+    """Print pushes and hits on an idle engine, and hits beside a flash round."""
+    found = wire_times.measure(N_ROUNDS)
+    for name, seconds in found.items():
+        print(f"  {name:18}{tail(seconds)}")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=MODEL, help="a .gguf or an alias (default: %(default)s)")
+    parts = ("question", "questions", "flash", "wire", "rate", "import")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pause", action="store_true")
     args = parser.parse_args()
     model = resolve(args.model)
-    assert max(FLASH_COUNTS) <= len(QUERIES)
-    results: dict[str, Any] = {"import": measure_import()}
-    with running_server(model, args.threads) as url:
-        results["push"] = measure_push(url)
-        results["flash"] = {n: measure_flash(url, n) for n in FLASH_COUNTS}
-        results["question"] = {n: measure_question(url, n) for n in QUESTION_CONTEXTS}
-    print(f"{model.name}, {args.threads} threads, loopback HTTP, answers of at most {ANSWER_TOKENS} tokens")
-    show(results)
+
+    def ready(what: str) -> None:
+        if args.pause:
+            print(f"ready: {what}", flush=True)
+            sys.stdin.readline()
+
+    print(f"session: {model.stem}, {args.threads} threads, loopback, {machine()['cpu']}")
+    results: dict[str, Any] = {}
+    if "import" in args.only:
+        results["import"] = measure_import()
+    if "wire" in args.only:
+        results["wire"] = measure_wire()
+    if {"flash", "rate"} & set(args.only):
+        with running_server(model, args.threads) as url:
+            if "flash" in args.only:
+                results["flash"] = flash_times.measure(url, ready)
+            if "rate" in args.only:
+                results["rate"] = rate.measure(url)
+    if {"question", "questions"} & set(args.only):
+        results |= measure_questions(args.only, model, args.threads, ready)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    record = {"model": model.name, "threads": args.threads, "machine": machine(), "results": results}
-    (RESULTS / f"session-threads{args.threads}.json").write_text(json.dumps(record, indent=1) + "\n")
+    for name, found in results.items():
+        record = {"model": model.name, "threads": args.threads, "machine": machine(), "results": found}
+        (RESULTS / f"session-{name}-threads{args.threads}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class SessionClient:
 
     def __init__(self, url: str, *, n_queries: int = 0) -> None:
         self.http = httpx.Client(base_url=url, timeout=600)
+        self.port = int(url.rsplit(":", 1)[1])
         flash = [{"query": query, "max_tokens": FLASH_TOKENS} for query in QUERIES[:n_queries]]
         body = {"type": "ohlcv", "prompt": PROMPT, "flash": flash, "mark_prefix": True}
         self.id = self._post("/v1/sessions/init", body)["session_id"]
@@ -141,8 +142,8 @@ class SessionClient:
         return list(found.values())
 
     def ask(self, question: str, max_tokens: int) -> dict[str, Any]:
-        """Ask an ad-hoc question and wait for the whole answer."""
-        body = {"prompt": question, "max_tokens": max_tokens, "stream": False}
+        """Ask an ad-hoc question and wait for the whole answer, which has `max_tokens` tokens."""
+        body = {"prompt": question, "max_tokens": max_tokens, "stream": False, "ignore_eos": True}
         return self._post(f"/v1/sessions/{self.id}/generate", body)
 
     def context_text(self) -> str:
@@ -150,11 +151,9 @@ class SessionClient:
         answer = self.http.get(f"/v1/sessions/{self.id}/state")
         return str(answer.raise_for_status().json()["context_text"])
 
-    def chat(self, content: str, max_tokens: int) -> dict[str, Any]:
-        """Run a plain chat completion that has nothing to do with the session."""
-        messages = [{"role": "user", "content": content}]
-        body = {"messages": messages, "max_tokens": max_tokens, "temperature": 0.0, "stream": False}
-        return self._post("/v1/chat/completions", body)
+    def data_end(self) -> int:
+        """Return the length of the durable context in tokens."""
+        return int(self.http.get(f"/v1/sessions/{self.id}").raise_for_status().json()["data_end"])
 
     def wait(self, wanted: Callable[[Event], bool]) -> Event:
         """Return the first event, past ones included, for which `wanted` is true."""

@@ -25,10 +25,12 @@ from tests.serving import ROWS, STATS, running
 __all__ = ["KEY", "standing"]
 
 KEY = "LS-test"
+LINES = "one\u2028two\u2029three\x85four"  # ends of lines to Python, and to the streams of older clients
 REPLIES = (
     '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>',
     "<think>\nWarm?\nYes.\n</think>\n\nIt is warm.",
     "It is warm.",
+    LINES,
 )
 
 
@@ -57,7 +59,7 @@ def standing(folder: Path) -> Iterator[dict[str, Any]]:
         stack.callback(over.set)  # before its server is asked to end
         with socket.create_server(("127.0.0.1", 0)) as free:
             urls["nobody"] = f"http://127.0.0.1:{free.getsockname()[1]}"
-        yield {"urls": urls, "rows": ROWS, "stats": STATS}
+        yield {"urls": urls, "rows": ROWS, "stats": STATS, "lines": LINES}
 
 
 def _never(over: threading.Event) -> Callable[[], AsyncEngine]:

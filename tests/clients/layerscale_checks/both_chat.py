@@ -89,6 +89,12 @@ async def a_call_is_two_chunks(c: Client) -> None:
     equal(chunks[-1].choices[0].finish_reason, "tool_calls")
 
 
+@check("chat.stream")
+async def what_some_take_for_the_end_of_a_line(c: Client) -> None:
+    async with await c.other("scripted").chat.stream(messages=asking("lines"), max_tokens=200) as stream:
+        equal("".join([chunk.choices[0].delta.content or "" async for chunk in stream]), c.world.lines)
+
+
 @check("stream.close")
 async def a_stream_given_up_is_cancelled(c: Client) -> None:
     stream = await c.chat.stream(**LONG)
@@ -165,6 +171,13 @@ async def a_tools_input_is_one_delta(c: Client) -> None:
     inputs = [delta for delta in deltas if delta.type == "input_json_delta"]
     equal([json.loads(delta.partial_json) for delta in inputs], [json.loads(CALL)])
     equal(events[-2].delta.stop_reason, "tool_use")
+
+
+@check("messages.stream")
+async def what_some_take_for_the_end_of_a_line_too(c: Client) -> None:
+    async with await c.other("scripted").messages.stream(messages=asking("lines"), max_tokens=200) as stream:
+        events = [event async for event in stream]
+    equal("".join(event.delta.text for event in events if event.type == "content_block_delta"), c.world.lines)
 
 
 @check("messages.stream", before="0.8")

@@ -30,6 +30,7 @@ class World:
     urls: dict[str, str]
     rows: dict[str, list[dict[str, Any]]]
     stats: dict[str, dict[str, Any]]
+    lines: str  # a reply of `scripted`, see there
     version: tuple[int, ...]
 
 

@@ -6,8 +6,9 @@ import json
 import time
 
 from client import Client
-from gen1_material import UP, candles
+from gen1_material import PROMPT, UP, candles
 from harness import check, equal
+from material import says
 from websockets.exceptions import InvalidStatus
 
 
@@ -25,6 +26,18 @@ async def what_happens_in_order(c: Client) -> None:
     async with await c.sessions.events(session) as stream:  # a later reader is told what is known
         connected, replayed = await anext(stream), await anext(stream)
     equal((connected.data_version, replayed.value, replayed.evaluated_at), (1, ready.value, ready.evaluated_at))
+
+
+@check("sessions.events")
+async def what_some_take_for_the_end_of_a_line(c: Client) -> None:
+    scripted = c.other("scripted")
+    flash = [{"query": says("lines"), "max_tokens": 100}]
+    session = (await scripted.session(type="ohlcv", prompt=PROMPT, flash=flash)).session_id
+    async with await scripted.sessions.events(session) as stream:
+        await anext(stream)
+        await scripted.sessions.push(session, c.world.rows["ohlcv"])
+        _, ready = await anext(stream), await anext(stream)
+    equal(ready.value, c.world.lines)
 
 
 @check("sessions.events")

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from client import Client
-from gen1_material import LONG, UP, answered, candles
+from gen1_material import LONG, PROMPT, UP, answered, candles
 from harness import check, equal, eventually, refused
 from material import ASKED, CHAT_TOOLS, MESSAGES, asking, before, inside, says
 
@@ -133,6 +133,15 @@ async def a_flash_answer_is_one_piece(c: Client) -> None:
     async with await c.sessions.query_stream(session, prompt="up?", fast_answer=True, max_tokens=6) as stream:
         piece, final = [chunk async for chunk in stream]
     equal((piece.token, final.text, final.n_tokens), (listed[0].value, listed[0].value, 0))
+
+
+@check("sessions.query_stream")
+async def what_some_take_for_the_end_of_a_line(c: Client) -> None:
+    scripted = c.other("scripted")
+    session = (await scripted.session(type="ohlcv", prompt=PROMPT)).session_id
+    async with await scripted.sessions.query_stream(session, prompt=says("lines"), max_tokens=200) as stream:
+        *pieces, final = [chunk async for chunk in stream]
+    equal((final.text, "".join(piece.token for piece in pieces)), (c.world.lines, c.world.lines))
 
 
 @check("sessions.query_stream")

@@ -34,9 +34,10 @@ async def a_turn_sees_what_was_pushed(c: Client) -> None:
 @check("chat.create", since="0.5", before="0.8")
 async def two_sessions_are_one_too_many(c: Client) -> None:
     first, second = await c.session(), await c.session()
-    other = {"headers": {"x-layerscale-session-id": second.id}}
-    call = c.chat.create(messages=ASKED, session_id=first.id, max_tokens=2, request_options=other)
-    await refused("BadRequestError", call)
+    wanted = {"messages": ASKED, "session_id": first.id, "max_tokens": 2}
+    for named, is_refused in ((second.id, True), (first.id, False)):
+        call = c.chat.create(**wanted, request_options={"headers": {"x-layerscale-session-id": named}})
+        await (refused("BadRequestError", call) if is_refused else call)
 
 
 @check("chat.create", since="0.6")

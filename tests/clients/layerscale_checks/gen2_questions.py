@@ -7,7 +7,7 @@ from typing import Any
 from client import Client
 from gen2_material import GREEDY, LINES, fresh
 from harness import check, equal, eventually, refused
-from material import CHAT_TOOLS, LONG, MESSAGES, TOO_LONG, before, inside
+from material import CHAT_TOOLS, LONG, MESSAGES, TOO_LONG, before, inside, says
 
 
 @check("sessions.generate")
@@ -116,6 +116,15 @@ async def a_flash_answer_is_one_piece(c: Client) -> None:
     async with await c.sessions.generate_stream(made.id, prompt="up?") as stream:
         piece, final = [chunk async for chunk in stream]
     equal((piece.text, final.flash, final.usage.completion_tokens), (item.value, True, 0))
+
+
+@check("sessions.generate_stream")
+async def what_some_take_for_the_end_of_a_line(c: Client) -> None:
+    scripted = c.other("scripted")
+    made = await scripted.session()
+    async with await scripted.sessions.generate_stream(made.id, prompt=says("lines"), max_tokens=200) as stream:
+        *pieces, _ = [chunk async for chunk in stream]
+    equal("".join(piece.text for piece in pieces), c.world.lines)
 
 
 @check("sessions.warm")

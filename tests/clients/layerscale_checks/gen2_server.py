@@ -150,6 +150,14 @@ async def each_request_may_have_its_own(c: Client) -> None:
     await eventually(lambda: _free(c, made.id))
 
 
+@check("request_options")
+async def headers_of_one_request(c: Client) -> None:
+    options = {"headers": {"x-request-id": "mine"}}
+    error = await refused("NotFoundError", c.sessions.get("sess_nobody", request_options=options))
+    equal(error.response.headers["x-request-id"], "mine")
+    await refused("AuthenticationError", c.models.list(request_options={"headers": {"Authorization": "Bearer x"}}))
+
+
 @check("timeouts")
 async def zero_is_no_limit(c: Client) -> None:
     await c.other(timeout=0).chat.create(messages=ASKED, max_tokens=4)

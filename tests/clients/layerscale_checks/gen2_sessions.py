@@ -109,8 +109,8 @@ async def a_window_slides(c: Client) -> None:
     for number in range(12):
         await c.sessions.push(made.id, [f"{number} {line}" for line in LINES], wait=True)
     state = await c.sessions.get(made.id)
-    assert state.evicted > 0
-    assert state.data_end - made.data_end <= 200, state
+    assert 20 < state.evicted < 36, state  # of the 36 lines, which have some 20 tokens each
+    equal((state.window, state.kv_tokens + 1 >= state.data_end), (200, True))
     assert (await c.sessions.generate(made.id, prompt="well?", max_tokens=2)).data_version >= 12
 
 

@@ -24,8 +24,8 @@ CALL = '{"city": "Paris"}'  # what the model of the server `scripted` calls weat
 
 
 def says(reply: str) -> str:
-    """What the model of `scripted` gives that reply to: `call`, `thought`, `answer`."""
-    return f"How is the weather? <|{('call', 'thought', 'answer').index(reply)}|>"
+    """What the model of `scripted` gives that reply to: `call`, `thought`, `answer`, `lines`."""
+    return f"How is the weather? <|{('call', 'thought', 'answer', 'lines').index(reply)}|>"
 
 
 def asking(reply: str) -> list[dict[str, str]]:

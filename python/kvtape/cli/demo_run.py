@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from kvtape.cli.demo_view.results import Answer, Candle, DemoResult, Question, S
 from kvtape.protocols.layerscale import models
 
 if TYPE_CHECKING:
-    from kvtape.client.layerscale import AsyncLayerScale
+    from kvtape.client.layerscale import AsyncEvents, AsyncLayerScale, FlashQuery
 
 __all__ = ["PROMPT", "QUERIES", "QUESTIONS", "play"]
 
@@ -39,7 +39,7 @@ def to_candle(row: Any) -> Candle:
 class EventLog:
     """The events of a session with their time of arrival, from a stream that is read in the background."""
 
-    def __init__(self, events: AsyncGenerator[Any, None]) -> None:
+    def __init__(self, events: AsyncEvents) -> None:
         self._events = events
         self.connected = asyncio.Event()
         self._resident: dict[int, float] = {}
@@ -90,7 +90,7 @@ async def play(
 
     `show` is told what is going on, after each step too.
     """
-    flash = [{"query": query, "max_tokens": FLASH_TOKENS} for query in result.queries]
+    flash: list[FlashQuery] = [{"query": query, "max_tokens": FLASH_TOKENS} for query in result.queries]
     session = await client.sessions.create(type="ohlcv", prompt=PROMPT, flash=flash, mark_prefix=True)
     session_id = session.session_id
     log = EventLog(client.sessions.events(session_id))
@@ -142,11 +142,11 @@ async def push_history(
 
 async def ask_twice(client: AsyncLayerScale, session_id: str, text: str, result: DemoResult) -> Question:
     """Ask the live session, then send the whole context again with the same question, as a stateless client must."""
-    context = await client.sessions.get(session_id)
+    context = await client.sessions.state(session_id)
     started = time.perf_counter()
     times = []
     answer: Any = None
-    async for piece in client.sessions.stream(session_id, text, max_tokens=ANSWER_TOKENS, fast_answer=False):
+    async for piece in client.sessions.generate_stream(session_id, text, max_tokens=ANSWER_TOKENS, fast_answer=False):
         times.append(time.perf_counter())
         answer = piece  # the last one is the whole answer
     live_ms = (times[-1] - started) * 1e3
@@ -157,7 +157,7 @@ async def ask_twice(client: AsyncLayerScale, session_id: str, text: str, result:
     system = {"role": "system", "content": f"{time.time_ns()}\n{PROMPT}"}
     user = {"role": "user", "content": f"{context.context_text}\n{text}"}
     started = time.perf_counter()
-    await client.chat([system, user], max_tokens=max(1, answer.n_tokens), temperature=0.0)
+    await client.chat.create([system, user], max_tokens=max(1, answer.n_tokens), temperature=0.0)
     return Question(
         text=text,
         answer=answer.text,

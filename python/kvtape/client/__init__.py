@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kvtape.client.errors import Disconnected, StatusError, Unacknowledged
 from kvtape.client.layerscale import AsyncLayerScale, LayerScale
+from kvtape.client.retry import Backoff
 
-__all__ = ["AsyncLayerScale", "LayerScale"]
+__all__ = ["AsyncLayerScale", "Backoff", "Disconnected", "LayerScale", "StatusError", "Unacknowledged"]

@@ -1,123 +1,106 @@
-"""HTTP for the clients: one call as a value, sent by a blocking or an asynchronous transport."""
+"""HTTP for the clients, blocking and asynchronous."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from itertools import count
+from typing import Any, TypeVar
 
 import httpx
-import msgspec
 
-from kvtape.errors import Conflict, ContextOverflow, EngineFailed, InvalidRequest, KvtapeError, NotFound, Overloaded
+from kvtape.client.call import Call, Settings, StreamCall, refusal, request_of
+from kvtape.client.errors import Disconnected
+from kvtape.client.retry import may_repeat
+from kvtape.errors import EngineFailed, KvtapeError
 from kvtape.protocols.sse import SseDecoder, SseEvent
 
-__all__ = ["AsyncTransport", "Call", "StatusError", "Transport", "raise_for_error"]
+__all__ = ["AsyncTransport", "Transport"]
 
 T = TypeVar("T")
 
-TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+
+def _failure(call: Call[Any] | StreamCall[Any], error: httpx.TransportError) -> EngineFailed:
+    message = f"{call.method} {call.path}: {error or type(error).__name__}"
+    # A server that is slow has the request all the same.
+    is_slow = isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout)
+    return EngineFailed(message) if is_slow and isinstance(call, Call) else Disconnected(message)
 
 
-class StatusError(KvtapeError):
-    """The server refused for a reason that has no exception of its own: 401, 413, 500 and the like."""
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+def _broken_off(call: StreamCall[Any]) -> Disconnected:
+    return Disconnected(f"{call.method} {call.path}: the answer broke off")
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request and the type of its answer."""
-
-    method: str
-    path: str
-    result: type[T]
-    body: Mapping[str, Any] | None = None
-
-    def content(self) -> bytes | None:
-        """Return the body as JSON."""
-        return None if self.body is None else msgspec.json.encode(self.body)
-
-    def decode(self, status: int, content: bytes) -> T:
-        """Return the answer.
-
-        Raises:
-            KvtapeError: the server's error, as the exception it stands for.
-        """
-        if status >= 400:
-            raise_for_error(status, content)
-        return msgspec.json.decode(content, type=self.result)
-
-
-def raise_for_error(status: int, content: bytes) -> None:
-    """Raise the exception that an error body stands for.
-
-    Raises:
-        KvtapeError: always.
-    """
-    try:
-        error = msgspec.json.decode(content)["error"]
-        message, code, param = str(error["message"]), error.get("code"), error.get("param")
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        message, code, param = content.decode("utf-8", "replace")[:200] or f"HTTP status {status}", None, None
-    if code == "context_length_exceeded":
-        raise ContextOverflow(message, param=param)
-    if status == 400:
-        raise InvalidRequest(message, param=param)
-    for known, kind in ((404, NotFound), (409, Conflict), (503, Overloaded)):
-        if status == known:
-            raise kind(message)
-    raise StatusError(message, status=status)
-
-
-def _options(base_url: str, api_key: str | None, timeout: httpx.Timeout | float | None) -> dict[str, Any]:
-    headers = {"content-type": "application/json", "user-agent": "kvtape-client"}
-    if api_key:
-        headers["authorization"] = f"Bearer {api_key}"
-    return {"base_url": base_url, "headers": headers, "timeout": timeout}
+def _pause(settings: Settings, call: Call[Any], error: KvtapeError, n_failures: int) -> float:
+    delay = settings.retry.delay(n_failures) if may_repeat(call.method, error) else None
+    if delay is None:
+        raise error
+    return delay
 
 
 class Transport:
     """Sends calls and waits for them."""
 
-    def __init__(
-        self, base_url: str, *, api_key: str | None = None, timeout: httpx.Timeout | float | None = TIMEOUT
-    ) -> None:
-        self._http = httpx.Client(**_options(base_url, api_key, timeout))
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._http = httpx.Client(**settings.http_options())
 
     def send(self, call: Call[T]) -> T:
         """Send a call and return its answer.
 
         Raises:
-            EngineFailed: the server cannot be reached.
+            Disconnected: the server cannot be reached.
             KvtapeError: the server's error.
         """
-        try:
-            response = self._http.request(call.method, call.path, content=call.content())
-        except httpx.TransportError as error:
-            raise EngineFailed(f"{call.method} {call.path}: {error or type(error).__name__}") from error
-        return call.decode(response.status_code, response.content)
+        for n_failures in count(1):
+            try:
+                return self._once(call)
+            except KvtapeError as error:
+                delay = _pause(self.settings, call, error, n_failures)
+            time.sleep(delay)
+        raise AssertionError("unreachable")
 
-    def stream(self, call: Call[Any], read: Callable[[SseEvent], T | None]) -> Generator[T, None, None]:
-        """Send a call and yield what `read` makes of each event of the answer; closing the generator disconnects.
+    def _once(self, call: Call[T]) -> T:
+        try:
+            return call.decode(self._http.request(**request_of(call)))
+        except httpx.TransportError as error:
+            raise _failure(call, error) from error
+
+    def frames(self, call: StreamCall[Any]) -> Generator[SseEvent, None, None]:
+        """Send a call and yield the events of its answer; closing the generator disconnects.
 
         Raises:
-            EngineFailed: the server cannot be reached, or the connection broke.
+            Disconnected: the server cannot be reached, or the connection broke.
             KvtapeError: the server's error.
         """
         decoder = SseDecoder()
         try:
-            with self._http.stream(call.method, call.path, content=call.content()) as response:
+            with self._http.stream(**request_of(call)) as response:
                 if response.status_code >= 400:
-                    raise_for_error(response.status_code, response.read())
+                    response.read()
+                    raise refusal(response)
                 for piece in response.iter_raw():
-                    for event in decoder.feed(piece):
-                        if (value := read(event)) is not None:
-                            yield value
+                    yield from decoder.feed(piece)
         except httpx.TransportError as error:
-            raise EngineFailed(f"{call.method} {call.path}: {error or type(error).__name__}") from error
+            raise _failure(call, error) from error
+
+    def stream(self, call: StreamCall[T]) -> Generator[T, None, None]:
+        """Send a call and yield the values of its answer; closing the generator disconnects.
+
+        Raises:
+            Disconnected: the server cannot be reached, or the answer broke off.
+            KvtapeError: the server's error.
+        """
+        is_whole = False
+        with closing(self.frames(call)) as frames:
+            for frame in frames:
+                is_whole = is_whole or call.is_last(frame)
+                if (value := call.read(frame)) is not None:
+                    yield value
+        if not is_whole:
+            raise _broken_off(call)
 
     def close(self) -> None:
         """Close all connections."""
@@ -127,32 +110,50 @@ class Transport:
 class AsyncTransport:
     """As `Transport`, for an event loop."""
 
-    def __init__(
-        self, base_url: str, *, api_key: str | None = None, timeout: httpx.Timeout | float | None = TIMEOUT
-    ) -> None:
-        self._http = httpx.AsyncClient(**_options(base_url, api_key, timeout))
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._http = httpx.AsyncClient(**settings.http_options())
 
     async def send(self, call: Call[T]) -> T:
         """As `Transport.send`."""
-        try:
-            response = await self._http.request(call.method, call.path, content=call.content())
-        except httpx.TransportError as error:
-            raise EngineFailed(f"{call.method} {call.path}: {error or type(error).__name__}") from error
-        return call.decode(response.status_code, response.content)
+        for n_failures in count(1):
+            try:
+                return await self._once(call)
+            except KvtapeError as error:
+                delay = _pause(self.settings, call, error, n_failures)
+            await asyncio.sleep(delay)
+        raise AssertionError("unreachable")
 
-    async def stream(self, call: Call[Any], read: Callable[[SseEvent], T | None]) -> AsyncGenerator[T, None]:
-        """As `Transport.stream`."""
+    async def _once(self, call: Call[T]) -> T:
+        try:
+            return call.decode(await self._http.request(**request_of(call)))
+        except httpx.TransportError as error:
+            raise _failure(call, error) from error
+
+    async def frames(self, call: StreamCall[Any]) -> AsyncGenerator[SseEvent, None]:
+        """As `Transport.frames`."""
         decoder = SseDecoder()
         try:
-            async with self._http.stream(call.method, call.path, content=call.content()) as response:
+            async with self._http.stream(**request_of(call)) as response:
                 if response.status_code >= 400:
-                    raise_for_error(response.status_code, await response.aread())
+                    await response.aread()
+                    raise refusal(response)
                 async for piece in response.aiter_raw():
                     for event in decoder.feed(piece):
-                        if (value := read(event)) is not None:
-                            yield value
+                        yield event
         except httpx.TransportError as error:
-            raise EngineFailed(f"{call.method} {call.path}: {error or type(error).__name__}") from error
+            raise _failure(call, error) from error
+
+    async def stream(self, call: StreamCall[T]) -> AsyncGenerator[T, None]:
+        """As `Transport.stream`."""
+        is_whole = False
+        async with aclosing(self.frames(call)) as frames:
+            async for frame in frames:
+                is_whole = is_whole or call.is_last(frame)
+                if (value := call.read(frame)) is not None:
+                    yield value
+        if not is_whole:
+            raise _broken_off(call)
 
     async def aclose(self) -> None:
         """Close all connections."""

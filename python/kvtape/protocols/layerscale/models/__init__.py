@@ -8,6 +8,7 @@ from kvtape.protocols.layerscale.models.answers import (
     Generated,
     GenerateToken,
     GenerateUsage,
+    SessionWarm,
 )
 from kvtape.protocols.layerscale.models.events import (
     Connected,
@@ -107,6 +108,7 @@ __all__ = [
     "SessionList",
     "SessionObject",
     "SessionRow",
+    "SessionWarm",
     "SharedRingInit",
     "Slot",
     "SlotList",

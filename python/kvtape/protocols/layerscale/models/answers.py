@@ -13,6 +13,7 @@ __all__ = [
     "GenerateToken",
     "GenerateUsage",
     "Generated",
+    "SessionWarm",
 ]
 
 
@@ -54,3 +55,16 @@ class GenerateToken(msgspec.Struct):
     text: str
     pos: int
     done: bool = False
+
+
+class SessionWarm(msgspec.Struct, kw_only=True):
+    """How the reading of a conversation ahead of its turn ended: `warmed`, `cancelled` by a turn, or all `covered`."""
+
+    id: str
+    object: Literal["session.warm"] = "session.warm"
+    session_id: str
+    finish_reason: Literal["warmed", "cancelled", "covered"]
+    prompt_tokens: int
+    cached_tokens: int
+    prefix_cached_tokens: int
+    data_version: int

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kvtape.client import AsyncLayerScale, LayerScale
-from kvtape.client.transport import StatusError
+from kvtape.client.errors import StatusError
 from kvtape.errors import Conflict, ContextOverflow, EngineFailed, InvalidRequest, NotFound
 from kvtape.protocols.layerscale import models
 from tests.serving import CANDLES, ROWS, STATS, eventually
@@ -28,14 +28,14 @@ def test_a_session_from_beginning_to_end(client):
     assert (ack.pushed, ack.dropped) == (5, 0)
     assert sessions.status(session.id).statistics.items_processed == 5
     assert sessions.stats(session.id).last_close == 152.0
-    answer = sessions.query(session.id, "down?", max_tokens=5, ignore_eos=True)
+    answer = sessions.generate(session.id, "down?", max_tokens=5, ignore_eos=True)
     assert (answer.n_tokens, answer.finish_reason) == (5, "length")
-    *pieces, final = sessions.stream(session.id, "down?", max_tokens=5, ignore_eos=True)
+    *pieces, final = sessions.generate_stream(session.id, "down?", max_tokens=5, ignore_eos=True)
     assert all(isinstance(piece, models.GenerateToken) for piece in pieces)
     assert isinstance(final, models.Generated)
     assert "".join(piece.text for piece in pieces) == final.text == answer.text
     assert sessions.append(session.id, "note").total_tokens == sessions.get(session.id).data_end
-    assert "note" in sessions.get(session.id).context_text
+    assert "note" in sessions.state(session.id).context_text
     assert sessions.mark_prefix(session.id).prefix_end > session.prefix_end
     assert session.id in [item.id for item in sessions.list().data]
     sessions.delete(session.id)
@@ -71,7 +71,7 @@ def test_flash_queries_and_events(client):
     events.close()
     (entry,) = sessions.list_flash(session.id).data
     assert (entry.value, entry.fresh, entry.id) == (ready.value, True, added.id)
-    assert sessions.query(session.id, "up?", fast_answer=True).flash_id == added.id
+    assert sessions.generate(session.id, "up?", fast_answer=True).flash_id == added.id
     with pytest.raises(Conflict):
         sessions.flash(session.id, "up?")
     assert sessions.unflash(session.id, added.id).remaining == 0
@@ -80,8 +80,8 @@ def test_flash_queries_and_events(client):
 
 def test_chat(client):
     options = {"max_tokens": 6, "temperature": 0, "ignore_eos": True}
-    completion = client.chat(CHAT, **options)
-    chunks = list(client.chat_stream(CHAT, **options))
+    completion = client.chat.create(CHAT, **options)
+    chunks = list(client.chat.stream(CHAT, **options))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == completion.choices[0].message.content
     assert chunks[-1].choices[0].finish_reason == "length"
@@ -90,18 +90,18 @@ def test_chat(client):
 
 def test_server_information(client):
     assert client.health().status == "ok"
-    assert client.models().data[0].max_model_len == 2048
+    assert client.models.list().data[0].max_model_len == 2048
 
 
 def test_errors(client, url):
     with pytest.raises(ContextOverflow) as caught:
-        client.chat([{"role": "user", "content": "x" * 4000}])
+        client.chat.create([{"role": "user", "content": "x" * 4000}])
     assert caught.value.param == "messages"
     with pytest.raises(InvalidRequest) as caught:
-        list(client.chat_stream(CHAT, n=0))
+        list(client.chat.stream(CHAT, n=0))
     assert caught.value.param == "n"
     with LayerScale(url, api_key="wrong") as other, pytest.raises(StatusError) as caught:
-        other.models()
+        other.models.list()
     assert caught.value.status == 401
 
 
@@ -127,28 +127,28 @@ async def test_the_asynchronous_client_does_the_same(url):
         await events.aclose()
         assert (await sessions.status(session.id)).data.data_count == 5
         assert (await sessions.stats(session.id)).count == 5
-        answer = await sessions.query(session.id, "down?", max_tokens=4, ignore_eos=True)
-        pieces = [piece async for piece in sessions.stream(session.id, "down?", max_tokens=4, ignore_eos=True)]
+        answer = await sessions.generate(session.id, "down?", max_tokens=4, ignore_eos=True)
+        pieces = [piece async for piece in sessions.generate_stream(session.id, "down?", max_tokens=4, ignore_eos=True)]
         assert pieces[-1].text == answer.text
         assert (await sessions.flash(session.id, "flat?")).total_flash_queries == 2
         assert (await sessions.list_flash(session.id)).count == 2
         assert (await sessions.unflash(session.id, 2)).remaining == 1
         assert (await sessions.append(session.id, "note")).n_tokens_added > 0
         assert (await sessions.mark_prefix(session.id)).prefix_end > 0
-        assert (await sessions.get(session.id)).context_text
+        assert (await sessions.state(session.id)).context_text
         assert session.id in [item.id for item in (await sessions.list()).data]
         await sessions.delete(session.id)
         assert (await client.health()).status == "ok"
-        assert (await client.models()).data
+        assert (await client.models.list()).data
         options = {"max_tokens": 4, "temperature": 0, "ignore_eos": True}
-        completion = await client.chat(CHAT, **options)
-        chunks = [chunk async for chunk in client.chat_stream(CHAT, **options)]
+        completion = await client.chat.create(CHAT, **options)
+        chunks = [chunk async for chunk in client.chat.stream(CHAT, **options)]
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert text == completion.choices[0].message.content
 
 
 def test_leaving_a_stream_cancels_it(client, tiny_engine):
-    stream = client.chat_stream(CHAT, max_tokens=1900, ignore_eos=True)
+    stream = client.chat.stream(CHAT, max_tokens=1900, ignore_eos=True)
     next(stream)
     stream.close()
     eventually(lambda: tiny_engine.stats().running == 0)

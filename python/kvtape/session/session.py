@@ -15,6 +15,7 @@ import numpy as np
 from kvtape.chat.conversation import Turn, begin_turn
 from kvtape.chat.framing import Framing
 from kvtape.errors import Conflict, EngineFailed, InvalidRequest, SequenceLost
+from kvtape.session.answer import Answer
 from kvtape.session.choices import RAW_LEADS, TEMPLATE_LEADS, ChoiceTree
 from kvtape.session.context import LiveContext, PushAck
 from kvtape.session.events import DataUpdated, EventHub
@@ -30,10 +31,11 @@ from kvtape.types import ChatPrompt, SamplingParams, Thinking, TokenEvent
 if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine, AsyncSequence
 
-__all__ = ["Answer", "Session", "SessionCounters"]
+__all__ = ["Session", "SessionCounters"]
 
 log = logging.getLogger(__name__)
 
+ANSWER_ROOM = 256  # tokens of an answer for which a window makes room
 FOREGROUND_WAIT = 2.0  # seconds a second question waits for the first; clients of the second generation do not
 
 
@@ -51,35 +53,6 @@ class SessionCounters:
     cached_tokens: int = 0
     ingested_tokens: int = 0
     timings: SessionTimings = field(default_factory=SessionTimings)
-
-
-@dataclass(slots=True)
-class Answer:
-    """A question being answered: by `text` that was there already, or by a `turn` that generates.
-
-    The text is that of a flash query, which `cached` names, or is `speculative`: how the answer begins has decided.
-
-    `close` must be called in any case; until then a session whose answer is a turn takes no other question. A finished
-    turn stays as the session's tail, one that was left is cancelled.
-    """
-
-    session: Session
-    version: int
-    cached: FlashQuery | None = None
-    found: FlashAnswer | None = None  # its answer, which stays what it is
-    turn: Turn | None = None
-    text: str = ""
-    speculative: bool = False
-    logit_gap: float | None = None  # of a speculative answer
-    keep_tail: bool = True
-    began: float = field(default_factory=time.monotonic)
-    _open: bool = True
-
-    def close(self) -> None:
-        """End the question."""
-        if self._open:
-            self._open = False
-            self.session._end(self)
 
 
 class Session:
@@ -280,10 +253,11 @@ class Session:
             if plain and (answer := find()):
                 self._foreground.release()
                 return answer
-            turn = await self._begin_turn(ids, params, on_tail=question is None)
+            begin = partial(self._begin_turn, ids, params, on_tail=question is None)
+            turn = await begin()
             if question is not None and plain and self.spec.pre_decode:
                 self.ready.asked(question, ids)
-            return Answer(self, self.version, turn=turn, keep_tail=keep_tail, began=began)
+            return Answer(self, self.version, turn=turn, begin=begin, keep_tail=keep_tail, began=began)
         except BaseException:
             self._foreground.release()
             raise
@@ -291,7 +265,7 @@ class Session:
     async def _begin_turn(self, ids: list[int], params: SamplingParams, *, on_tail: bool) -> Turn:
         """Fork the context, or the tail that the last question left, and append a question."""
         while True:
-            await self.context.make_room(len(ids) + (params.max_tokens or 0))
+            await self.context.make_room(len(ids) + min(params.max_tokens or ANSWER_ROOM, ANSWER_ROOM))
             try:
                 branch = self._tail.fork() if on_tail and self._tail is not None else self.context.branch()
                 try:

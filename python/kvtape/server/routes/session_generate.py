@@ -21,7 +21,8 @@ from kvtape.protocols.sse import DONE
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import SESSION, read_body, session_of
 from kvtape.server.routes.flash_views import finite
-from kvtape.session.session import Answer, Session
+from kvtape.session.answer import Answer
+from kvtape.session.session import Session
 
 __all__ = ["ROUTES"]
 
@@ -51,7 +52,7 @@ async def generate(request: Request) -> Response:
     try:
         text, n_tokens = answer.text, 0
         if answer.turn is not None:
-            events = await unless_gone(request, answer.turn.collect())
+            events = await unless_gone(request, answer.collect())
             text, n_tokens = "".join(event.text for event in events), len(events)
     finally:
         answer.close()
@@ -66,7 +67,7 @@ async def _frames(session: Session, answer: Answer, end: bytes) -> AsyncGenerato
         pieces.append(answer.text)
         yield encode_frame(models.GenerateToken(answer.text, answer.text, session.n_tokens))
     else:
-        async with aclosing(answer.turn.events()) as events:
+        async with aclosing(answer.events()) as events:
             async for event in events:
                 if event.text:
                     pieces.append(event.text)

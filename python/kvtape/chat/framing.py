@@ -46,6 +46,11 @@ class Framing:
         add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself
         self.head_ids = self._tokenizer.encode(self.head, parse_special=self.templated, add_bos=add_bos)
 
+    @property
+    def asks_in_turns(self) -> bool:
+        """Whether a question is a user turn, so that what follows is a reply, and no raw text that goes on."""
+        return self._opening is not None
+
     def _render_head(self) -> str | None:
         if self._template is None:
             return None

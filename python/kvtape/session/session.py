@@ -416,7 +416,7 @@ class Session:
     def _prepare_flash(
         self, query: str, choices: Sequence[str], param: str
     ) -> tuple[int, list[int], ChoiceTree | None]:
-        leads = TEMPLATE_LEADS if self._framing.templated else RAW_LEADS
+        leads = TEMPLATE_LEADS if self._framing.asks_in_turns else RAW_LEADS
         tree = ChoiceTree(self._engine.model.tokenizer, choices, leads, param=param) if choices else None
         return len(self._framing.encode_text(query)), self._framing.encode_question(query), tree
 

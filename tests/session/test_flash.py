@@ -145,6 +145,26 @@ async def test_a_query_with_choices_is_answered_by_the_most_probable(tiny_engine
     context.close()
 
 
+async def test_evaluations_leave_nothing_in_the_prefix_index(tiny_engine):
+    engine = AsyncEngine.wrap(tiny_engine)
+    context = engine.open()
+    context.append([5] * (engine.stats().block_size + 1))  # the rest of its second block holds question and answer
+    await context.resident()
+    board = FlashBoard()
+    tree = ChoiceTree(tiny_engine.model.tokenizer, ("on", "user"), TEMPLATE_LEADS)
+    for index in range(5):
+        board.add(f"q{index}", 4, n_tokens=1, token_ids=[7 + index], tree=tree if index % 2 else None)
+    n_indexed = engine.stats().kv_blocks_indexed
+    answers = []
+    await evaluate(
+        board.stale(1), context.fork, engine, version=1, limit=100, now=lambda: 0.0,
+        on_answer=lambda query, answer: answers.append(answer),
+    )  # fmt: skip
+    assert len(answers) == 5
+    assert engine.stats().kv_blocks_indexed == n_indexed
+    context.close()
+
+
 async def test_choices_that_no_longer_fit_are_left_alone(tiny_engine):
     engine = AsyncEngine.wrap(tiny_engine)
     context = engine.open()

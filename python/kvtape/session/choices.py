@@ -249,6 +249,7 @@ async def weigh(
         if branch.edges:
             waiting.append(branch)
         else:
+            run.sequence.truncate(0)  # not to be found by its prefix: nobody will go on here
             run.sequence.close()
         if not run.weighing.n_open:
             on_done(run.weighing)

@@ -82,6 +82,7 @@ def test_framing_is_raw_without_template_or_system_prompt(engine, frame, templat
 def test_a_question_may_be_a_turn_behind_raw_text(engine, frame, template, prompt, asked):
     framing = frame(template, prompt, asks_in_turns=True)
     decode = engine.model.tokenizer.decode
+    assert framing.asks_in_turns == (asked != "why?")
     assert not framing.templated
     assert framing.head == decode(framing.head_ids) == prompt
     assert decode(framing.encode_question("why?")) == asked

@@ -80,7 +80,7 @@ def test_every_field_and_alias_of_the_first_generation():
         ({"context": "big"}, "context"),
         ({"flash": [{"query": " "}]}, "flash[0].query"),
         ({"flash": ["a", {}]}, "flash[1].query"),
-        ({"flash": [{"query": "a", "choices": ["x", ""]}]}, "flash[0].choices[1]"),
+        ({"flash": [{"query": "a", "choices": ["x", 7]}]}, "flash[0].choices[1]"),
         ({"prompt": 5}, "prompt"),
         ({"id": 5}, "id"),
         ({"pre_decode": "yes"}, "pre_decode"),
@@ -115,10 +115,7 @@ def test_flash_queries():
         ({"query": None}, "query"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"choices": "Yes"}, "choices"),
-        ({"choices": [" "]}, "choices[0]"),
-        ({"choices": ["a", "b", "a"]}, "choices[2]"),
-        ({"choices": ["a" * 257]}, "choices[0]"),
-        ({"choices": [str(n) for n in range(65)]}, "choices"),
+        ({"choices": ["Yes", 7]}, "choices[1]"),
     ],
 )
 def test_refusals_of_flash_queries(fields, param):

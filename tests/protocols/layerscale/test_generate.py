@@ -114,6 +114,7 @@ def test_a_conversation_of_the_first_generation():
         ({"fast_answer": ["up", 7]}, "fast_answer[1]"),
         ({"fast_answer": ["up", " "]}, "fast_answer[1]"),
         ({"fast_answer": ["up", "up"]}, "fast_answer[1]"),
+        ({"fast_answer": [str(n) for n in range(65)]}, "fast_answer"),
         ({"gap_threshold": -0.5}, "gap_threshold"),
         ({"gap_threshold": "wide"}, "gap_threshold"),
         ({"reasoning_effort": "some"}, "reasoning_effort"),

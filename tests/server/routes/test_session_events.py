@@ -14,10 +14,10 @@ from tests.serving import CANDLES, eventually, push
 class Events:
     """An open event stream."""
 
-    def __init__(self, http, session, after=None):
+    def __init__(self, http, session, after=None, query=""):
         self._decoder, self._ready = SseDecoder(), []
         headers = {} if after is None else {"last-event-id": after}
-        self._context = http.stream("GET", f"{session}/events", headers=headers)
+        self._context = http.stream("GET", f"{session}/events{query}", headers=headers)
         self.last_id = ""
 
     def __enter__(self):
@@ -91,6 +91,22 @@ def test_events_replay_the_answers_and_then_follow_the_data(http, session):
             assert updated["data_count"] == 3 + version + 1
             ready = events.next()
             assert (ready["type"], ready["data_version"], ready["id"]) == ("flash_ready", version, 1)
+
+
+def test_a_reader_may_ask_for_changes_only(http, session):
+    query = {"query": "up?", "choices": ["y", "\u00a1\u00a2\u00a3\u00a4\u00a5"]}  # of which one is far more probable
+    http.post(f"{session}/flash", json=query)
+    push(http, session)
+    eventually(lambda: http.get(f"{session}/flash").json()["data"][0]["fresh"])
+    with Events(http, session, query="?changes_only=true") as events:
+        assert [events.next()["type"] for _ in range(2)] == ["connected", "flash_ready"]
+        for version in (2, 3):
+            push(http, session, CANDLES[:1])
+            eventually(lambda: http.get(f"{session}/flash").json()["data"][0]["fresh"])
+            updated = events.next()
+            assert (updated["type"], updated["data_version"]) == ("data_updated", version)
+    refused = http.get(f"{session}/events?changes_only=maybe")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "changes_only")
 
 
 def test_events_end_with_the_session(http, session):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +9,11 @@ from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale.models import CreateRequest, FlashRequest, SharedRingInit
 from kvtape.protocols.requests import decode_request, refuse_unless
 
-__all__ = ["CreateCall", "FlashCall", "decode_create", "decode_flash", "read_choices"]
+__all__ = ["CreateCall", "FlashCall", "decode_create", "decode_flash"]
 
 STREAM_TYPES = ("ohlcv", "iot", "spatial", "event", "vitals")
 DEFAULT_FLASH_TOKENS = 32
 MAX_FLASH_TOKENS = 256
-MAX_CHOICES = 64
-MAX_CHOICE_BYTES = 256
 
 _CREATE_ALIASES = {
     "markPrefix": "mark_prefix",
@@ -29,7 +26,7 @@ _FLASH_ALIASES = {"maxTokens": "max_tokens"}
 
 @dataclass(frozen=True, slots=True)
 class FlashCall:
-    """A checked flash query; `choices` are the answers that it may have, none: any."""
+    """A checked flash query; `choices`, which the session checks, are the answers that it may have, none: any."""
 
     query: str
     max_tokens: int
@@ -86,7 +83,7 @@ def decode_flash(body: bytes) -> FlashCall:
     """Decode `POST …/flash`; the number of tokens is clamped, never refused.
 
     Raises:
-        InvalidRequest: the query is missing or empty, or the choices are none.
+        InvalidRequest: the query is missing or empty, or the choices are no list of strings.
     """
     return _read_flash(decode_request(body, FlashRequest, _FLASH_ALIASES), "")
 
@@ -103,19 +100,4 @@ def _read_flash(request: FlashRequest, path: str) -> FlashCall:
     refuse_unless(bool(request.query.strip()), f"{path}query", "must not be empty")
     max_tokens = request.maxTokens if request.max_tokens is None else request.max_tokens
     max_tokens = DEFAULT_FLASH_TOKENS if max_tokens is None else min(max(max_tokens, 1), MAX_FLASH_TOKENS)
-    return FlashCall(request.query, max_tokens, read_choices(request.choices, f"{path}choices"))
-
-
-def read_choices(choices: Sequence[str] | None, path: str) -> tuple[str, ...]:
-    """Read the answers that there may be, in order; None and an empty list are none.
-
-    Raises:
-        InvalidRequest: too many or too long, a blank one, or one that is there twice.
-    """
-    refuse_unless(len(choices or ()) <= MAX_CHOICES, path, f"has at most {MAX_CHOICES} strings")
-    for index, choice in enumerate(choices or ()):
-        where = f"{path}[{index}]"
-        n_bytes = len(choice.encode())
-        refuse_unless(bool(choice.strip()) and n_bytes <= MAX_CHOICE_BYTES, where, f"has 1 to {MAX_CHOICE_BYTES} bytes")
-        refuse_unless(choice not in (choices or ())[:index], where, f"is {choice!r:.80} for the second time")
-    return tuple(choices or ())
+    return FlashCall(request.query, max_tokens, tuple(request.choices or ()))

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from kvtape.errors import InvalidRequest
-from kvtape.protocols.layerscale.create import read_choices
 from kvtape.protocols.layerscale.models import GenerateRequest
 from kvtape.protocols.openai.fields import read_seed
 from kvtape.protocols.openai.history import read_messages
@@ -21,6 +20,7 @@ __all__ = ["GenerateCall", "decode_generate"]
 
 DEFAULT_MAX_TOKENS = 256  # of the first generation; the second has no cap
 DEFAULT_GAP_THRESHOLD = 2.0
+MAX_CANDIDATES = 64
 
 _ALIASES = {"maxTokens": "max_tokens", "fastAnswer": "fast_answer", "clearAfter": "clear_after"}
 
@@ -70,7 +70,7 @@ def decode_generate(body: bytes, *, wire: int) -> GenerateCall:
         thinking=read_thinking(request),
         stream=bool(request.stream),
         fast_answer=fast_answer,
-        candidates=() if isinstance(request.fast_answer, bool) else read_choices(request.fast_answer, "fast_answer"),
+        candidates=_read_candidates(request.fast_answer),
         gap_threshold=_read_gap(request.gap_threshold),
         clear_after=bool(request.clear_after),
     )
@@ -113,6 +113,17 @@ def _read_chat(request: GenerateRequest) -> ChatPrompt | None:
         tools=read_tools(ChatRequest(messages=request.messages, tools=request.tools)),
         thinking=read_thinking(request),
     )
+
+
+def _read_candidates(candidates: bool | list[str] | None) -> tuple[str, ...]:
+    if not isinstance(candidates, list):
+        return ()
+    refuse_unless(len(candidates) <= MAX_CANDIDATES, "fast_answer", f"has at most {MAX_CANDIDATES} strings")
+    for index, candidate in enumerate(candidates):
+        path = f"fast_answer[{index}]"
+        refuse_unless(bool(candidate.strip()), path, "must not be empty")
+        refuse_unless(candidate not in candidates[:index], path, f"is {candidate!r:.80} for the second time")
+    return tuple(candidates)
 
 
 def _read_gap(gap: float | None) -> float:

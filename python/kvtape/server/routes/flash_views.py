@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from kvtape.protocols.layerscale import models
+from kvtape.protocols.requests import refuse_unless
 from kvtape.session.events import FlashReady, SessionEvent, Subscription
 from kvtape.session.flash import FlashAnswer, FlashQuery
 from kvtape.session.session import Session
 
-__all__ = ["event_number", "finite", "flash_list", "flash_registered", "opening", "session_event"]
+__all__ = [
+    "event_number",
+    "finite",
+    "flash_list",
+    "flash_registered",
+    "opening",
+    "session_event",
+    "set_odds",
+    "wants_changes_only",
+]
 
 
 def flash_registered(session: Session, query: FlashQuery) -> models.FlashRegistered:
@@ -21,6 +34,7 @@ def flash_registered(session: Session, query: FlashQuery) -> models.FlashRegiste
         max_tokens=query.max_tokens,
         tokens=query.n_tokens,
         n_tokens=query.n_tokens,
+        choices=_choices(query),
         total_flash_queries=len(session.board.queries),
     )
 
@@ -44,6 +58,7 @@ def _flash_entry(query: FlashQuery, version: int) -> models.FlashEntry:
         max_tokens=query.max_tokens,
         tokens=query.n_tokens,
         fresh=query.answer is not None and query.answer.version == version,
+        choices=_choices(query),
     )
     return _with_answer(entry, query.answer)
 
@@ -55,6 +70,7 @@ def _flash_item(query: FlashQuery) -> models.FlashItem:
         max_tokens=query.max_tokens,
         n_tokens=query.n_tokens,
         has_answer=query.answer is not None,
+        choices=_choices(query),
     )
     return _with_answer(item, query.answer)
 
@@ -68,12 +84,37 @@ def _with_answer(target: _Flash, answer: FlashAnswer | None) -> _Flash:
         target.data_version = answer.version
         target.confidence = finite(answer.confidence)
         target.evaluated_at = answer.evaluated_at
+        set_odds(target, answer)
     return target
+
+
+def _choices(query: FlashQuery) -> list[str] | UnsetType:
+    return UNSET if query.tree is None else list(query.tree.choices)
+
+
+def set_odds(
+    target: models.FlashEntry | models.FlashItem | models.FlashReady | models.Generated, found: FlashAnswer | FlashReady
+) -> None:
+    """Say how probable the declared choices are, if there are such."""
+    if found.probabilities is not None and found.coverage is not None:
+        target.probabilities = dict(found.probabilities)
+        target.coverage = found.coverage
 
 
 def event_number(text: str | None) -> int | None:
     """Read the number of the event that a client saw last; what is no number is none."""
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def wants_changes_only(parameters: Mapping[str, str]) -> bool:
+    """Read whether a reader of events leaves out answers that say what the one before them said.
+
+    Raises:
+        InvalidRequest: neither true nor false.
+    """
+    wanted = parameters.get("changes_only", "false")
+    refuse_unless(wanted in ("true", "false"), "changes_only", f"must be true or false, found {wanted!r:.40}")
+    return wanted == "true"
 
 
 def opening(
@@ -95,9 +136,11 @@ def opening(
 def session_event(event: SessionEvent) -> models.FlashReady | models.DataUpdated:
     """Describe an event of a session."""
     if isinstance(event, FlashReady):
-        return models.FlashReady(
+        ready = models.FlashReady(
             event.query_id, event.query, event.value, event.version, finite(event.confidence), event.evaluated_at
         )
+        set_odds(ready, event)
+        return ready
     return models.DataUpdated(
         event.version, event.n_tokens, event.n_pending, event.n_rows, event.n_tokens, event.n_dropped
     )

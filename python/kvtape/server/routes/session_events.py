@@ -22,7 +22,10 @@ async def events(request: Request) -> Response:
     """Stream what happens in the session, after the current answers, or after the event that the client saw last."""
     session = session_of(request)
     resume_at = views.event_number(request.headers.get("last-event-id"))
-    subscription = session.hub.subscribe(resume_at)  # before `connected` is written, so that nothing falls between
+    changes_only = views.wants_changes_only(request.query_params)
+    subscription = session.hub.subscribe(
+        resume_at, changes_only=changes_only
+    )  # before `connected` is written, so that nothing falls between
     opening = b"".join(encode_session_event(event, number) for event, number in views.opening(session, subscription))
 
     def close() -> None:

@@ -9,7 +9,6 @@ from starlette.routing import Route
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.layerscale.create import decode_flash
-from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.server.responses import json_response
 from kvtape.server.routes import flash_views as views
 from kvtape.server.routes.common import SESSION, read_body, session_of
@@ -21,8 +20,7 @@ async def add_flash(request: Request) -> Response:
     """Register a flash query."""
     session = session_of(request)
     call = decode_flash(await read_body(request))
-    refuse_unless(not call.choices, "choices", LATER)
-    added = await session.add_flash(call.query, call.max_tokens)
+    added = await session.add_flash(call.query, call.max_tokens, call.choices)
     return json_response(views.flash_registered(session, added))
 
 

@@ -20,7 +20,7 @@ from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sse import DONE
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import SESSION, read_body, session_of
-from kvtape.server.routes.flash_views import finite
+from kvtape.server.routes.flash_views import finite, set_odds
 from kvtape.session.answer import Answer
 from kvtape.session.session import Session
 
@@ -98,6 +98,7 @@ def _describe(session: Session, answer: Answer, text: str, n_tokens: int) -> mod
         result.flash = True
         result.flash_id = answer.cached.id
         result.confidence = finite(answer.found.confidence)
+        set_odds(result, answer.found)
     elif answer.speculative:
         result.speculative = True
         result.logit_gap = finite(answer.logit_gap or 0.0)

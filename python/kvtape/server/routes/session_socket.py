@@ -36,7 +36,8 @@ async def session_socket(socket: WebSocket) -> None:
     """Serve one connection until either side ends it, or the session does."""
     session = session_of(socket)
     resume_at = views.event_number(socket.query_params.get("last_event_id"))  # browsers cannot set headers here
-    subscription = session.hub.subscribe(resume_at)
+    changes_only = views.wants_changes_only(socket.query_params)
+    subscription = session.hub.subscribe(resume_at, changes_only=changes_only)
     opening = views.opening(session, subscription)  # of the same moment, so that nothing falls between or comes twice
     try:
         await socket.accept(subprotocol=BEARER if BEARER in socket.scope["subprotocols"] else None)

@@ -44,6 +44,7 @@ class Generated(msgspec.Struct, kw_only=True):
     flash_id: int | UnsetType = UNSET
     confidence: float | UnsetType = UNSET
     probabilities: dict[str, float] | UnsetType = UNSET
+    coverage: float | UnsetType = UNSET
     speculative: bool | UnsetType = UNSET
     logit_gap: float | UnsetType = UNSET
 

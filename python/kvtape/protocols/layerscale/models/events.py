@@ -48,6 +48,7 @@ class FlashEntry(msgspec.Struct, kw_only=True):
     confidence: float | UnsetType = UNSET
     evaluated_at: int | UnsetType = UNSET
     probabilities: dict[str, float] | UnsetType = UNSET
+    coverage: float | UnsetType = UNSET
 
 
 class FlashItem(msgspec.Struct, kw_only=True):
@@ -64,6 +65,7 @@ class FlashItem(msgspec.Struct, kw_only=True):
     confidence: float = 0.0
     evaluated_at: int = 0
     probabilities: dict[str, float] | UnsetType = UNSET
+    coverage: float | UnsetType = UNSET
 
 
 class FlashList(msgspec.Struct, kw_only=True):
@@ -106,6 +108,7 @@ class FlashReady(msgspec.Struct, tag="flash_ready"):
     confidence: float
     evaluated_at: int
     probabilities: dict[str, float] | UnsetType = UNSET  # of each choice, where the query has choices
+    coverage: float | UnsetType = UNSET  # of all choices together
 
 
 class DataUpdated(msgspec.Struct, tag="data_updated"):

@@ -109,6 +109,37 @@ def test_a_reader_may_ask_for_changes_only(http, session):
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "changes_only")
 
 
+def test_frames_are_these_bytes(http, text_session):
+    """With one space behind each colon, the payload on one line, and one blank line at the end."""
+    session_id = text_session.removeprefix("/v1/sessions/")
+    with http.stream("GET", f"{text_session}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-cache"
+        pieces = response.iter_bytes()
+        opening = (
+            'event: connected\ndata: {"type":"connected","session_id":"%s","data_version":0,"flash_queries":0,'
+            '"streaming":true}\nid: 0\n\n'
+        )
+        assert next(pieces) == (opening % session_id).encode()
+        http.post(f"{text_session}/append", json={"text": "abc"})
+        n_tokens = http.get(text_session).json()["data_end"]
+        updated = (
+            'event: data_updated\ndata: {"type":"data_updated","data_version":1,"tokens":%d,"pending":0,"data_count":0,'
+            '"pos_next":%d,"total_dropped":0}\nid: 1\n\n'
+        )
+        assert next(pieces) == (updated % (n_tokens, n_tokens)).encode()
+
+
+def test_line_breaks_that_only_some_know_are_escaped(http, text_session, push_text):
+    http.post(f"{text_session}/flash", json={"query": "a\x85b\u2028c\u2029d\x1ce?", "max_tokens": 1})
+    push_text(text_session, "a line")
+    eventually(lambda: http.get(f"{text_session}/flash").json()["data"][0]["fresh"])
+    with http.stream("GET", f"{text_session}/events") as response:
+        opening = next(response.iter_bytes())
+    assert rb'"query":"a\u0085b\u2028c\u2029d\u001ce?"' in opening
+    assert len(opening.decode().splitlines()) == opening.count(b"\n")
+
+
 def test_events_end_with_the_session(http, session):
     with Events(http, session) as events:
         events.next()

@@ -7,7 +7,10 @@ import time
 
 import pytest
 
+from kvtape.chat.conversation import Turn
+from kvtape.errors import EngineFailed
 from kvtape.protocols.sse import SseDecoder
+from kvtape.types import TokenEvent
 from tests.serving import eventually, push
 
 
@@ -206,3 +209,31 @@ def test_an_equal_question_is_answered_from_the_flash_cache_unless_it_asks_for_m
     for more in ({"seed": 1}, {"temperature": 0.5}, {"stop": "x"}, {"fast_answer": False}):
         asked = {"prompt": "up?", "max_tokens": 5, **more}
         assert "flash" not in http.post(f"{text_session}/generate", json=asked).json()
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize(("wire", "end"), [(1, b""), (2, b"data: [DONE]\n\n")])
+def test_an_engine_that_fails_says_so_by_its_status_or_in_a_last_frame(http, monkeypatch, wire, end, begins):
+    path, body = ("/v1/sessions/init", {"type": "iot"}) if wire == 1 else ("/v1/sessions", {})
+    session = f"/v1/sessions/{http.post(path, json=body).json()['id']}"
+    http.post(f"{session}/push", json={"data": "a line"})
+
+    async def events(self):
+        if begins:
+            yield TokenEvent(1, "Up")
+        raise EngineFailed("gone")
+
+    monkeypatch.setattr(Turn, "events", events)
+    response = http.post(f"{session}/generate", json={"prompt": "up?", "stream": True})
+    error = b'{"error":{"message":"gone","type":"unavailable_error"}}'
+    if begins:
+        assert response.status_code == 200
+        first, rest = response.content.split(b"\n\n", 1)
+        assert first.startswith(b'data: {"token":"Up","text":"Up","pos":')
+        assert rest == b"data: " + error + b"\n\n" + end
+    else:
+        assert (response.status_code, response.content) == (503, error)
+    plain = http.post(f"{session}/generate", json={"prompt": "up?"})
+    assert (plain.status_code, plain.content) == (503, error)
+    assert http.get(session).json()["busy"] is False
+    http.delete(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -10,7 +11,8 @@ from jsonschema import Draft202012Validator
 from kvtape.errors import InvalidRequest
 from kvtape.protocols.anthropic.codec import decode_count_request, decode_message_request
 from kvtape.protocols.layerscale import models
-from kvtape.protocols.layerscale.codec import decode_create, decode_flash, decode_generate
+from kvtape.protocols.layerscale.create import decode_create, decode_flash
+from kvtape.protocols.layerscale.generate import decode_generate
 from kvtape.protocols.openai.codec import decode_chat_request
 from kvtape.protocols.openai.completions_codec import decode_completions_request
 from kvtape.server import create_app
@@ -19,15 +21,23 @@ from kvtape.server.request_schemas import REFINED
 from tests.fuzz.test_chat_requests import BODIES
 
 CREATE = {"type": "iot", "prompt": "x", "context": 100, "flash": ["a?", {"query": "b?", "max_tokens": 900}]}
+TEXT = {
+    "id": "mine",
+    "window": 50,
+    "pre_decode": True,
+    "overflow": "conflate",
+    "flash": [{"query": "b?", "choices": ["x"]}],
+}
 GENERATE = {"prompt": "x", "max_tokens": 5, "temperature": 0.5, "stop": ["a"], "stream": True, "fast_answer": True}
 CODECS = {
     "ChatRequest": (decode_chat_request, BODIES["/v1/chat/completions"]),
     "CompletionsRequest": (decode_completions_request, BODIES["/v1/completions"]),
     "MessageRequest": (decode_message_request, BODIES["/v1/messages"]),
     "CountRequest": (decode_count_request, BODIES["/v1/messages"]),
-    "CreateRequest": (decode_create, CREATE),
+    "InitRequest": (partial(decode_create, wire=1), CREATE),
+    "CreateRequest": (partial(decode_create, wire=2), {**TEXT, "type": "text"}),
     "FlashRequest": (decode_flash, {"query": "up?", "max_tokens": 1000}),
-    "GenerateRequest": (decode_generate, GENERATE),
+    "GenerateRequest": (partial(decode_generate, wire=1), GENERATE),
 }
 SPOILED = [
     ("ChatRequest", {"temperature": 2.5}),
@@ -53,13 +63,20 @@ SPOILED = [
     ("MessageRequest", {"speed": "fast"}),
     ("MessageRequest", {"tools": [{"name": "f"}]}),
     ("CountRequest", {"thinking": {"type": "enabled"}}),
-    ("CreateRequest", {"type": "x"}),
-    ("CreateRequest", {"context": 0}),
+    ("InitRequest", {"type": "text"}),
+    ("InitRequest", {"context": 0}),
+    ("InitRequest", {"window_size": -1}),
+    ("CreateRequest", {"type": "ohlcv"}),
+    ("CreateRequest", {"overflow": "drop"}),
+    ("CreateRequest", {"flash": [{"query": "b?", "choices": ["", "x"]}]}),
     ("FlashRequest", {"query": " "}),
     ("GenerateRequest", {"prompt": ""}),
     ("GenerateRequest", {"max_tokens": 0}),
     ("GenerateRequest", {"clear_after": -1}),
     ("GenerateRequest", {"temperature": 3}),
+    ("GenerateRequest", {"gap_threshold": -1}),
+    ("GenerateRequest", {"fast_answer": [""]}),
+    ("GenerateRequest", {"chat_template_kwargs": {"date_string": "x"}}),
 ]
 
 
@@ -92,6 +109,12 @@ def test_what_is_refused_is_not_described(document, name, change):
 def test_refinements_name_fields_that_there_are():
     for model, refined in REFINED.items():
         assert set(refined) <= set(model.__struct_fields__), model
+
+
+def test_a_type_there_must_be_where_sessions_have_one(document):
+    body = {name: value for name, value in CREATE.items() if name != "type"}
+    assert not is_described(document, "InitRequest", body)
+    assert is_described(document, "CreateRequest", body)
 
 
 def test_every_body_has_its_codec_here(document):

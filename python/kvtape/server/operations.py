@@ -14,6 +14,7 @@ from kvtape.protocols.openai import models as openai
 from kvtape.protocols.openai.completions_models import CompletionsRequest, TextCompletion
 from kvtape.protocols.openai.errors import ErrorReply
 from kvtape.protocols.openai.request_models import ChatRequest
+from kvtape.server.request_schemas import InitRequest
 
 __all__ = ["OPERATIONS", "Events", "Json", "Operation", "Parameter", "Text"]
 
@@ -173,6 +174,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "initSession",
         "Open a session of typed rows.",
         "sessions",
+        body=InitRequest,
+        answers=_ok(models.SessionObject),
+        errors=(*_WITH_BODY, 409),
+    ),
+    ("POST", "/v1/sessions"): Operation(
+        "createSession",
+        "Open a session of text.",
+        "sessions",
         body=models.CreateRequest,
         answers=_ok(models.SessionObject),
         errors=(*_WITH_BODY, 409),
@@ -194,8 +203,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(409,),
     ),
     ("POST", f"{_ONE}/mark_prefix"): _of_session("markPrefix", "Freeze the context as it is.", models.MarkPrefixResult),
-    ("POST", f"{_ONE}/stream/push"): _of_session("pushRows", "Queue rows.", models.PushResult, body=_PUSH),
-    ("POST", f"{_ONE}/push"): _of_session("push", "Queue rows.", models.PushResult, body=_PUSH),
+    ("POST", f"{_ONE}/stream/push"): _of_session("pushRows", "Queue rows and texts.", models.PushResult, body=_PUSH),
+    ("POST", f"{_ONE}/push"): _of_session("push", "Queue texts and rows.", models.PushResult, body=_PUSH),
     ("GET", f"{_ONE}/stream/status"): _of_session(
         "getStreamStatus", "Show how far the ingest is.", models.StreamStatus
     ),

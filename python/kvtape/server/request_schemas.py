@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from kvtape.protocols.anthropic import models as anthropic
 from kvtape.protocols.layerscale import models as layerscale
+from kvtape.protocols.layerscale.create import MAX_CHOICES as MAX_FLASH_CHOICES
+from kvtape.protocols.layerscale.create import MAX_FLASH_TOKENS
 from kvtape.protocols.openai import completions_models, request_models
 from kvtape.session.row_types import MAX_INTEGER, MAX_MAGNITUDE, MAX_TIME, MIN_TIME, ROW_TYPES, RowType
+from kvtape.session.spec import OVERFLOWS
 from kvtape.types import BOUNDS, MAX_CHOICES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_TOOLS, REQUEST_BOUNDS
 
-__all__ = ["REFINED", "row_schema"]
+__all__ = ["REFINED", "InitRequest", "row_schema"]
 
 Schema = dict[str, Any]
 
@@ -325,25 +330,60 @@ def row_schema(row_type: RowType) -> Schema:
     return {**_object(required, timestamp=time, **optional), "title": f"{row_type.name} row"}
 
 
-_ANY_ROWS: Schema = {"anyOf": [_array(row_schema(row_type)) for row_type in ROW_TYPES.values()]}
-_FLASH_QUERY = _object(
-    {"query": _SOME_TEXT}, max_tokens={"type": ["integer", "null"], "description": "clamped into 1 to 256"}
-)
+_CHOICES: Schema = {
+    "anyOf": [_array(_SOME_TEXT | {"maxLength": 256}, maxItems=MAX_FLASH_CHOICES), {"type": "null"}],
+    "description": "each once, at most 256 bytes",
+}
+_CLAMPED: Schema = {"type": ["integer", "null"], "description": f"clamped into 1 to {MAX_FLASH_TOKENS}"}
+_FLASH: dict[str, Schema | None] = {
+    "query": _SOME_TEXT,
+    "max_tokens": _CLAMPED,
+    "maxTokens": _CLAMPED,
+    "choices": _CHOICES,
+}
+_SIZE: Schema = {"type": ["integer", "null"], "minimum": 0, "description": "tokens; 0: no window"}
 _CREATE: dict[str, Schema | None] = {
-    "type": {"enum": list(ROW_TYPES)},
+    "type": _one_of("text"),
     "context": {"type": ["integer", "null"], "minimum": 1, "description": "tokens, at most the server's"},
-    "window_size": _one_of(0),
-    "flash": {"anyOf": [_array({"anyOf": [_SOME_TEXT, _FLASH_QUERY]}, maxItems=20), {"type": "null"}]},
+    "window": _SIZE,
+    "window_size": _SIZE | {"description": "the older name of window"},
+    "flash": {
+        "anyOf": [
+            _array({"anyOf": [_SOME_TEXT, {"$ref": "#/components/schemas/FlashRequest"}]}, maxItems=20),
+            {"type": "null"},
+        ]
+    },
+    "id": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9_-]{1,128}$"},
+    "overflow": _one_of(*OVERFLOWS),
+}
+_PUSH: dict[str, Schema | None] = {
+    "data": {
+        "description": "text, or rows of the session's type and texts in any order",
+        "anyOf": [_TEXT, _array(_TEXT), *(_array({"anyOf": [row_schema(kind), _TEXT]}) for kind in ROW_TYPES.values())],
+    }
 }
 _GENERATE: dict[str, Schema | None] = {
-    "prompt": {"type": ["string", "null"], "minLength": 1},
-    **_numbers("max_tokens", "temperature", "top_p", "seed"),
+    "prompt": {"type": ["string", "null"], "minLength": 1, "description": "required on a session of text"},
+    **_numbers("max_tokens", "temperature", "top_p"),
     "max_completion_tokens": _number("max_tokens"),
+    "seed": _SEED,
     "stop": _stop(4, 64),
-    "fast_answer": _FLAG,
+    "fast_answer": {"anyOf": [_FLAG, _CHOICES["anyOf"][0]]},
+    "gap_threshold": {"type": ["number", "null"], "minimum": 0},
     "clear_after": {"type": ["integer", "null"], "minimum": 0},
-    **dict.fromkeys(("gap_threshold", "messages", "tools", "reasoning_effort", "chat_template_kwargs")),
+    "reasoning_effort": _EFFORT,
+    "chat_template_kwargs": {
+        **_TEMPLATE_OPTIONS,
+        "properties": {name: each for name, each in _TEMPLATE_OPTIONS["properties"].items() if name != "date_string"},
+    },
+    "messages": {"anyOf": [*_MESSAGES["anyOf"], {"type": "null"}], "description": "not beside a prompt"},
+    "tools": {**_TOOLS, "description": "of messages"},
+    "reasoning": None,
+    "thinking_budget": None,
 }
+
+#: What `POST /v1/sessions/init` takes: the same, and a type there must be.
+InitRequest = msgspec.defstruct("InitRequest", [("type", str)], bases=(layerscale.CreateRequest,), kw_only=True)
 
 #: By model: by field, its schema, or None for one that is always refused.
 REFINED: dict[type, dict[str, Schema | None]] = {
@@ -352,7 +392,8 @@ REFINED: dict[type, dict[str, Schema | None]] = {
     anthropic.CountRequest: _COUNT,
     anthropic.MessageRequest: _MESSAGE,
     layerscale.CreateRequest: _CREATE,
-    layerscale.PushRequest: {"data": _ANY_ROWS},
-    layerscale.FlashRequest: _FLASH_QUERY["properties"],
+    InitRequest: _CREATE | {"type": {"enum": list(ROW_TYPES)}},
+    layerscale.PushRequest: _PUSH,
+    layerscale.FlashRequest: _FLASH,
     layerscale.GenerateRequest: _GENERATE,
 }

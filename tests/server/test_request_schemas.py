@@ -26,7 +26,7 @@ TEXT = {
     "window": 50,
     "pre_decode": True,
     "overflow": "conflate",
-    "flash": [{"query": "b?", "choices": ["x"]}],
+    "flash": [{"query": "b?", "choices": ["x", "y"]}],
 }
 GENERATE = {"prompt": "x", "max_tokens": 5, "temperature": 0.5, "stop": ["a"], "stream": True, "fast_answer": True}
 CODECS = {
@@ -68,7 +68,6 @@ SPOILED = [
     ("InitRequest", {"window_size": -1}),
     ("CreateRequest", {"type": "ohlcv"}),
     ("CreateRequest", {"overflow": "drop"}),
-    ("CreateRequest", {"flash": [{"query": "b?", "choices": ["", "x"]}]}),
     ("FlashRequest", {"query": " "}),
     ("GenerateRequest", {"prompt": ""}),
     ("GenerateRequest", {"max_tokens": 0}),

@@ -34,7 +34,6 @@ class Framing:
 
     Attributes:
         templated: whether the session opens with a system turn.
-        asks_in_turns: whether questions are user turns.
     """
 
     def __init__(self, model: Model, prompt: str, *, now: float, asks_in_turns: bool = False) -> None:
@@ -45,7 +44,6 @@ class Framing:
         self._tokenizer = model.tokenizer
         self._system = {"role": "system", "content": prompt}
         self._opening = self._render_head() if prompt or asks_in_turns else None  # what a question's turn follows
-        self.asks_in_turns = self._opening is not None
         self.templated = bool(prompt) and self.asks_in_turns
         self.head = (self._opening or "") if self.templated else prompt
         add_bos = self._tokenizer.add_bos and not self.templated  # a template writes the token itself

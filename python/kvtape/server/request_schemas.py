@@ -12,9 +12,11 @@ import msgspec
 
 from kvtape.protocols.anthropic import models as anthropic
 from kvtape.protocols.layerscale import models as layerscale
-from kvtape.protocols.layerscale.create import MAX_CHOICES as MAX_FLASH_CHOICES
 from kvtape.protocols.layerscale.create import MAX_FLASH_TOKENS
+from kvtape.protocols.layerscale.generate import MAX_CANDIDATES
 from kvtape.protocols.openai import completions_models, request_models
+from kvtape.session.choices import MAX_CHOICE_BYTES, MIN_CHOICES
+from kvtape.session.choices import MAX_CHOICES as MAX_FLASH_CHOICES
 from kvtape.session.row_types import MAX_INTEGER, MAX_MAGNITUDE, MAX_TIME, MIN_TIME, ROW_TYPES, RowType
 from kvtape.session.spec import OVERFLOWS
 from kvtape.types import BOUNDS, MAX_CHOICES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_TOOLS, REQUEST_BOUNDS
@@ -331,8 +333,17 @@ def row_schema(row_type: RowType) -> Schema:
 
 
 _CHOICES: Schema = {
-    "anyOf": [_array(_SOME_TEXT | {"maxLength": 256}, maxItems=MAX_FLASH_CHOICES), {"type": "null"}],
-    "description": "each once, at most 256 bytes",
+    "anyOf": [
+        _array(
+            {"type": "string", "pattern": r"^\S(.*\S)?$", "maxLength": MAX_CHOICE_BYTES},
+            minItems=MIN_CHOICES,
+            maxItems=MAX_FLASH_CHOICES,
+            uniqueItems=True,
+        ),
+        _array(_TEXT, maxItems=0),
+        {"type": "null"},
+    ],
+    "description": f"none begins another, and each has at most {MAX_CHOICE_BYTES} bytes",
 }
 _CLAMPED: Schema = {"type": ["integer", "null"], "description": f"clamped into 1 to {MAX_FLASH_TOKENS}"}
 _FLASH: dict[str, Schema | None] = {
@@ -368,7 +379,7 @@ _GENERATE: dict[str, Schema | None] = {
     "max_completion_tokens": _number("max_tokens"),
     "seed": _SEED,
     "stop": _stop(4, 64),
-    "fast_answer": {"anyOf": [_FLAG, _CHOICES["anyOf"][0]]},
+    "fast_answer": {"anyOf": [_FLAG, _array(_SOME_TEXT, maxItems=MAX_CANDIDATES)]},
     "gap_threshold": {"type": ["number", "null"], "minimum": 0},
     "clear_after": {"type": ["integer", "null"], "minimum": 0},
     "reasoning_effort": _EFFORT,

@@ -128,7 +128,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather"}}]
             ),
             SESSION, "POST", "/v1/sessions/init",
             {
-                "type": "iot", "prompt": "p", "context": 500, "window_size": 100, "overflow": "drop_oldest",
+                "type": "iot", "prompt": "p", "context": 500, "window": 100, "overflow": "drop_oldest",
                 "mark_prefix": True, "flash": ["up?", {"query": "down?", "max_tokens": 2, "choices": ["yes", "no"]}],
             },
         ),

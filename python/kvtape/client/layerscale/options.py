@@ -13,6 +13,8 @@ __all__ = [
     "GenerateOptions",
     "MessageOptions",
     "PromptOptions",
+    "SessionOptions",
+    "SharedRing",
     "ThinkingOptions",
 ]
 
@@ -26,6 +28,33 @@ class FlashQuery(TypedDict):
     query: str
     max_tokens: NotRequired[int]
     choices: NotRequired[Sequence[str]]
+
+
+class SharedRing(TypedDict):
+    """A ring in the server's shared memory, for a feed on the same machine; `names` are those that its rows count."""
+
+    name: str
+    names: NotRequired[Mapping[str, Sequence[str]]]
+    capacity: NotRequired[int]
+
+
+class SessionOptions(TypedDict, total=False):
+    """Options of a new session.
+
+    `context` is its longest context, `window` how much of its newest data stays, both in tokens; `overflow` says what
+    happens to data that comes faster than it can be read; with `pre_decode` the question that was asked last is begun
+    anew after each change, see `fast_answer`.
+    """
+
+    id: str
+    prompt: str
+    context: int
+    window: int
+    overflow: Literal["drop_newest", "drop_oldest", "block", "conflate"]
+    pre_decode: bool
+    flash: Sequence[str | FlashQuery]
+    mark_prefix: bool
+    shared_ring: SharedRing
 
 
 class ThinkingOptions(TypedDict, total=False):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from kvtape.client.call import Call, StreamCall
 from kvtape.client.layerscale.calls import Message, is_done, read_object
 from kvtape.client.layerscale.options import GenerateOptions, Object, ThinkingOptions
-from kvtape.client.layerscale.session_calls import given, path_of
+from kvtape.client.layerscale.session_calls import path_of
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.sse import SseEvent
 
 __all__ = ["Piece"]
 
 Piece = models.GenerateToken | models.Generated
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def generate(
@@ -33,7 +37,7 @@ def generate(
         ContextOverflow: the question does not fit.
         Conflict: another one is being answered.
     """
-    body = {**given(prompt=prompt, messages=messages, tools=tools), **options, "stream": False}
+    body = {**_given(prompt=prompt, messages=messages, tools=tools), **options, "stream": False}
     return Call("POST", path_of(session_id, "/generate"), models.Generated, body)
 
 
@@ -46,7 +50,7 @@ def generate_stream(
     **options: Unpack[GenerateOptions],
 ) -> StreamCall[Piece]:
     """As `generate`, piece by piece; the last one, `Generated`, is the whole answer."""
-    body = {**given(prompt=prompt, messages=messages, tools=tools), **options, "stream": True}
+    body = {**_given(prompt=prompt, messages=messages, tools=tools), **options, "stream": True}
     return StreamCall("POST", path_of(session_id, "/generate"), _read_piece, _is_answer, body)
 
 
@@ -62,7 +66,7 @@ def warm(
     Raises:
         Conflict: a turn is being answered.
     """
-    body = {"messages": list(messages), **given(tools=tools), **options}
+    body = {"messages": list(messages), **_given(tools=tools), **options}
     return Call("POST", path_of(session_id, "/warm"), models.SessionWarm, body)
 
 
@@ -87,7 +91,7 @@ def flash(
     Raises:
         Conflict: the session has it already, or as many as it may have.
     """
-    body = given(query=query, max_tokens=max_tokens, choices=choices)
+    body = _given(query=query, max_tokens=max_tokens, choices=choices)
     return Call("POST", path_of(session_id, "/flash"), models.FlashRegistered, body)
 
 

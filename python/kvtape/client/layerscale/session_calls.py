@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
 from kvtape.client.call import Call
-from kvtape.client.layerscale.options import FlashQuery
+from kvtape.client.layerscale.options import SessionOptions
 from kvtape.protocols.layerscale import models
 
-__all__ = ["Data", "Overflow", "Row", "StreamType"]
+__all__ = ["Data", "Row", "StreamType"]
 
 Row = models.SessionRow | Mapping[str, Any]
 Data = str | Sequence[str | Row]
 StreamType = Literal["ohlcv", "iot", "spatial", "event", "vitals"]
-Overflow = Literal["drop_newest", "drop_oldest", "block", "conflate"]
 
 
 def path_of(session_id: str, rest: str = "") -> str:
@@ -23,53 +22,25 @@ def path_of(session_id: str, rest: str = "") -> str:
     return f"/v1/sessions/{quote(session_id, safe='')}{rest}"
 
 
-def given(**fields: Any) -> dict[str, Any]:
-    """Return the fields that are not None."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 # -- a session and its context -----------------------------------------------------------------------------------------
 
 
-def create(
-    *,
-    type: StreamType = "ohlcv",
-    prompt: str | None = None,
-    context: int | None = None,
-    window: int | None = None,
-    overflow: Overflow | None = None,
-    flash: Sequence[str | FlashQuery] | None = None,
-    mark_prefix: bool = False,
-) -> Call[models.SessionObject]:
+def create(*, type: StreamType = "ohlcv", **options: Unpack[SessionOptions]) -> Call[models.SessionObject]:
     """Open a session with typed rows.
 
-    `context` is its longest context, `window` how much of its newest data stays, both in tokens; `overflow` says what
-    happens to rows that come faster than they can be read.
+    Raises:
+        Conflict: there is a session with that id, or as many as there may be.
     """
-    body = given(
-        type=type,
-        prompt=prompt,
-        context=context,
-        window_size=window,
-        overflow=overflow,
-        flash=flash,
-        mark_prefix=mark_prefix or None,
-    )
-    return Call("POST", "/v1/sessions/init", models.SessionObject, body)
+    return Call("POST", "/v1/sessions/init", models.SessionObject, {"type": type, **options})
 
 
-def create_text(
-    *, id: str | None = None, window: int | None = None, pre_decode: bool = False, overflow: Overflow | None = None
-) -> Call[models.SessionObject]:
-    """Open a session without typed rows, under an id of your choice if you like.
-
-    With `pre_decode` the question that was asked last is begun anew after each change, see `fast_answer`.
+def create_text(**options: Unpack[SessionOptions]) -> Call[models.SessionObject]:
+    """Open a session without typed rows.
 
     Raises:
-        Conflict: there is a session with that id.
+        Conflict: there is a session with that id, or as many as there may be.
     """
-    body = given(id=id, window=window, pre_decode=pre_decode or None, overflow=overflow)
-    return Call("POST", "/v1/sessions", models.SessionObject, body)
+    return Call("POST", "/v1/sessions", models.SessionObject, dict(options))
 
 
 def list_sessions() -> Call[models.SessionList]:

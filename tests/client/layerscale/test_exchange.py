@@ -45,6 +45,8 @@ def test_the_path_goes_on_behind_the_last_event(exchange):
     assert exchange.path() == "/v1/sessions/a%20b/ws"
     exchange.receive(CONNECTED % 3)
     assert exchange.path() == "/v1/sessions/a%20b/ws?last_event_id=3"
+    exchange.trail.changes_only = True
+    assert exchange.path() == "/v1/sessions/a%20b/ws?changes_only=true&last_event_id=3"
 
 
 def test_answers_come_in_order_and_events_between_them(exchange):

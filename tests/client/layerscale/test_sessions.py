@@ -66,6 +66,37 @@ def test_rows_and_texts_in_one_push(client):
     client.sessions.delete(made.id)
 
 
+def test_a_flash_query_with_choices(client):
+    made = client.sessions.create_text(flash=[{"query": "warm?", "choices": CHOICES}])
+    added = client.sessions.flash(made.id, "dry?", max_tokens=2, choices=CHOICES)
+    assert added.choices == CHOICES
+    with client.sessions.events(made.id) as events:
+        client.sessions.push(made.id, "rain")
+        ready = [event for event, _ in zip(events, range(4), strict=False) if isinstance(event, models.FlashReady)]
+    assert sorted(event.query for event in ready) == ["dry?", "warm?"]
+    for event in ready:
+        assert event.value in CHOICES
+        assert set(event.probabilities) == set(CHOICES)
+    assert client.sessions.generate(made.id, "dry?").flash_id == added.id
+    client.sessions.delete(made.id)
+
+
+def test_answers_that_say_nothing_new_may_be_left_out(client):
+    made = client.sessions.create_text(flash=[{"query": "warm?", "choices": CHOICES}])
+    for reader in (client.sessions.events, client.sessions.ws):
+        version, value = client.sessions.get(made.id).data_version, None
+        with reader(made.id, changes_only=True) as events:
+            assert isinstance(next(events), models.Connected)
+            for _ in range(5):
+                client.sessions.push(made.id, "rain")
+                version += 1
+                while not isinstance(event := next(events), models.DataUpdated):
+                    assert event.value != value
+                    value = event.value
+                assert event.data_version == version
+    client.sessions.delete(made.id)
+
+
 def test_a_fast_answer_by_candidates(client):
     made = client.sessions.create_text()
     answer = client.sessions.generate(made.id, "rain?", fast_answer=CHOICES, gap_threshold=0.5, max_tokens=3)

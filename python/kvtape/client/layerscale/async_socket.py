@@ -26,9 +26,9 @@ __all__ = ["AsyncSessionSocket"]
 class AsyncSessionSocket(AsyncIterator[Event]):
     """As `SessionSocket`, for an event loop: whoever waits reads, also for the tasks that wait beside it."""
 
-    def __init__(self, settings: Settings, session_id: str, last_event_id: int | None) -> None:
+    def __init__(self, settings: Settings, session_id: str, trail: Trail) -> None:
         self._settings = settings
-        self._exchange = Exchange(session_id, Trail(settings.reconnect, last_event_id))
+        self._exchange = Exchange(session_id, trail)
         self._connection: ClientConnection | None = None
         self._retry_at = 0.0
         self._closed = asyncio.Event()

@@ -27,7 +27,7 @@ SILENCE_SECONDS = 45.0  # three heartbeats; after that the connection is as good
 def _call(session_id: str, settings: Settings, trail: Trail) -> StreamCall[SseEvent]:
     headers = {} if trail.last_event_id is None else {"last-event-id": str(trail.last_event_id)}
     timeout = httpx.Timeout(SILENCE_SECONDS, connect=settings.timeout.connect)
-    path = path_of(session_id, "/events")
+    path = path_of(session_id, "/events?changes_only=true" if trail.changes_only else "/events")
     return StreamCall("GET", path, lambda frame: frame, lambda frame: False, headers=headers, timeout=timeout)
 
 
@@ -50,8 +50,8 @@ class Events(Iterator[Event]):
         KvtapeError: the server refuses.
     """
 
-    def __init__(self, transport: Transport, session_id: str, last_event_id: int | None) -> None:
-        self._trail = Trail(transport.settings.reconnect, last_event_id)
+    def __init__(self, transport: Transport, session_id: str, trail: Trail) -> None:
+        self._trail = trail
         self._events = self._follow(transport, session_id)
 
     @property
@@ -93,8 +93,8 @@ class Events(Iterator[Event]):
 class AsyncEvents(AsyncIterator[Event]):
     """As `Events`, for an event loop."""
 
-    def __init__(self, transport: AsyncTransport, session_id: str, last_event_id: int | None) -> None:
-        self._trail = Trail(transport.settings.reconnect, last_event_id)
+    def __init__(self, transport: AsyncTransport, session_id: str, trail: Trail) -> None:
+        self._trail = trail
         self._events = self._follow(transport, session_id)
 
     @property

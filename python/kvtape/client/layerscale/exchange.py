@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -72,8 +73,10 @@ class Exchange:
 
     def path(self) -> str:
         """Return where to connect, behind the event seen last."""
-        last = self.trail.last_event_id
-        return path_of(self._session_id, "/ws" if last is None else f"/ws?last_event_id={last}")
+        query = {"changes_only": "true"} if self.trail.changes_only else {}
+        if (last := self.trail.last_event_id) is not None:
+            query["last_event_id"] = str(last)
+        return path_of(self._session_id, f"/ws?{urlencode(query)}" if query else "/ws")
 
     # -- out -----------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from kvtape.client.layerscale import session_calls as calls
 from kvtape.client.layerscale.async_socket import AsyncSessionSocket
 from kvtape.client.layerscale.events import AsyncEvents, Events
 from kvtape.client.layerscale.socket import SessionSocket
+from kvtape.client.layerscale.trail import Trail
 from kvtape.client.methods import (
     AsyncMethod,
     AsyncResource,
@@ -75,13 +76,18 @@ class Sessions(Resource):
             time.sleep(interval)
         return status
 
-    def events(self, session_id: str, *, last_event_id: int | None = None) -> Events:
-        """Read what happens in the session: the current answers first, or what came behind an event."""
-        return Events(self._transport, session_id, last_event_id)
+    def events(self, session_id: str, *, last_event_id: int | None = None, changes_only: bool = False) -> Events:
+        """Read what happens in the session: the current answers first, or what came behind an event.
 
-    def ws(self, session_id: str, *, last_event_id: int | None = None) -> SessionSocket:
-        """Open a WebSocket: rows in, events out. Use it as a context."""
-        return SessionSocket(self._transport.settings, session_id, last_event_id)
+        With `changes_only`, answers that say what they said before are left out.
+        """
+        trail = Trail(self._transport.settings.reconnect, last_event_id, changes_only=changes_only)
+        return Events(self._transport, session_id, trail)
+
+    def ws(self, session_id: str, *, last_event_id: int | None = None, changes_only: bool = False) -> SessionSocket:
+        """Open a WebSocket: data in, events out, as `events`. Use it as a context."""
+        trail = Trail(self._transport.settings.reconnect, last_event_id, changes_only=changes_only)
+        return SessionSocket(self._transport.settings, session_id, trail)
 
 
 class AsyncSessions(AsyncResource):
@@ -123,10 +129,14 @@ class AsyncSessions(AsyncResource):
             await asyncio.sleep(interval)
         return status
 
-    def events(self, session_id: str, *, last_event_id: int | None = None) -> AsyncEvents:
+    def events(self, session_id: str, *, last_event_id: int | None = None, changes_only: bool = False) -> AsyncEvents:
         """As `Sessions.events`."""
-        return AsyncEvents(self._transport, session_id, last_event_id)
+        trail = Trail(self._transport.settings.reconnect, last_event_id, changes_only=changes_only)
+        return AsyncEvents(self._transport, session_id, trail)
 
-    def ws(self, session_id: str, *, last_event_id: int | None = None) -> AsyncSessionSocket:
+    def ws(
+        self, session_id: str, *, last_event_id: int | None = None, changes_only: bool = False
+    ) -> AsyncSessionSocket:
         """As `Sessions.ws`."""
-        return AsyncSessionSocket(self._transport.settings, session_id, last_event_id)
+        trail = Trail(self._transport.settings.reconnect, last_event_id, changes_only=changes_only)
+        return AsyncSessionSocket(self._transport.settings, session_id, trail)

@@ -31,9 +31,9 @@ class SessionSocket(Iterator[Event]):
     the connection, also for others that wait in other threads. Events go on behind the last one, as with `events`.
     """
 
-    def __init__(self, settings: Settings, session_id: str, last_event_id: int | None) -> None:
+    def __init__(self, settings: Settings, session_id: str, trail: Trail) -> None:
         self._settings = settings
-        self._exchange = Exchange(session_id, Trail(settings.reconnect, last_event_id))
+        self._exchange = Exchange(session_id, trail)
         self._connection: ClientConnection | None = None
         self._retry_at = 0.0
         self._sending = Lock()

@@ -25,10 +25,12 @@ class Trail:
 
     Attributes:
         last_event_id: number of the event seen last; None before the first, and with servers that number nothing.
+        changes_only: whether answers that say what they said before are left out.
     """
 
-    def __init__(self, backoff: Backoff, last_event_id: int | None = None) -> None:
+    def __init__(self, backoff: Backoff, last_event_id: int | None = None, *, changes_only: bool = False) -> None:
         self.last_event_id = last_event_id
+        self.changes_only = changes_only
         self._backoff = backoff
         self._n_failures = 0
         self._has_connected = False

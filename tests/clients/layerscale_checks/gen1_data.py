@@ -69,7 +69,7 @@ async def a_window_slides(c: Client) -> None:
         await c.sessions.push(session, c.world.rows["ohlcv"], wait=True)
     state = await c.sessions.get(session)
     assert 0 < state.data_count < 20, state.data_count
-    assert state.cache_usage * state.context <= state.prefix_end + 400 + 1, state.cache_usage
+    assert 400 <= state.cache_usage * state.context <= 400 + 200, state.cache_usage  # prompt and header never leave
     equal(((await c.sessions.stats(session)).count, state.data_region.window_size), (40, 400))
     assert (await c.sessions.query(session, prompt="well?", max_tokens=2)).data_version >= 8
 

@@ -123,13 +123,15 @@ async def test_a_push_larger_than_the_window_leaves_its_newest_rows(engine, open
     context.begin("p", [1, 2])
     context.push(CANDLES * 20)
     batch = context.take_batch()
-    assert len(batch.texts) == 1  # a quarter of the window, by what a row is taken to cost
-    context.submit(batch, [], [[6] * 101])
+    spelled_out = [text.startswith("@") for text in batch.texts]
+    assert spelled_out[:4] == [True, False, True, False]  # twice a window, by what a row is taken to cost
+    context.submit(batch, [], [[6] * 10] * 99 + [[6] * 101])
     await context.turns.wait_until(lambda: not context.changing)
-    assert (context.n_rows, context.n_evicted, context.counters.n_processed) == (0, 1, 1)
+    assert (context.n_rows, context.n_evicted, context.counters.n_processed) == (0, 100, 100)
+    context.push(CANDLES * 20)
     await ingest(context, rng)
-    assert (context.n_rows, context.n_evicted, context.counters.n_processed) == (10, 90, 100)
-    assert context.stats.summary()["count"] == 100
+    assert (context.n_rows, context.n_evicted, context.counters.n_processed) == (10, 190, 200)
+    assert context.stats.summary()["count"] == 200
     await assert_replayable(engine, context)
 
 
@@ -287,7 +289,7 @@ async def test_kv_that_is_taken_away_is_computed_afresh(make_tiny_model, rng):
 async def test_weeks_of_rows_take_no_more_memory(engine, open_context, rng, n_rows):
     context = open_context(n_ctx=2000, window=600)
     context.begin("p", [5])
-    rows = np.zeros(200, OHLCV.dtype)
+    rows = np.zeros(100, OHLCV.dtype)  # as many as the window holds
     context.names.add_defaults()
     sizes = []
     tracemalloc.start()

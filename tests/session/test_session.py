@@ -331,3 +331,16 @@ async def test_closing_gives_every_sequence_back_and_ends_the_listeners(manager)
     assert manager._engine.stats().n_sequences == n_before
     with pytest.raises(KvtapeError):
         await session.context.caught_up()
+
+
+async def test_a_session_shows_what_the_model_sees(manager):
+    session = await manager.create(SessionSpec("be brief", window=300))
+    for _ in range(6):
+        session.push(CANDLES)
+        await session.context.caught_up()
+    begin, end = session.context.sequence.hole
+    assert begin < end
+    tokenizer = manager._engine.model.tokenizer
+    shown = tokenizer.decode(session.token_ids().tolist(), special=True)
+    assert shown.startswith("<|im_start|>system\nbe brief")
+    assert len(session.token_ids()) == session.n_tokens - (end - begin)

@@ -108,7 +108,7 @@ class LiveContext(DurableContext):
         self._on_ingested = on_ingested
         self._waits_since_ns = 0  # when the first of what waits came
         self._n_taken_up = 0  # entries that were taken off the queue and are part of the current version, or dropped
-        self._introduced_at = 0  # row tokens there were when times and scales were last spelled out
+        self._n_since_introduced = 0  # rows since times and scales were last spelled out
 
     @property
     def n_accepted(self) -> int:
@@ -207,7 +207,7 @@ class LiveContext(DurableContext):
     def take_batch(self) -> Batch | None:
         """Take queued data, unless another change comes first; goes on in `submit` or `fail`."""
         most = self.turns.try_take()
-        limit = self._batch_size() if most is None else min(most, self._batch_size())
+        limit = MAX_BATCH if most is None else min(most, MAX_BATCH)
         entries = self.intake.take(limit, MAX_BATCH_BYTES) if limit > 0 else []
         if not len(entries):
             return None
@@ -217,15 +217,22 @@ class LiveContext(DurableContext):
             return Batch(None, "", entries, pushed_ns)
         assert self._encoder is not None
         header = "" if self.tape.n_rows else self._encoder.header(entries)
-        if self.window is not None and self.tape.n_row_tokens - self._introduced_at >= self.window // 2:
-            self._introduced_at = self.tape.n_row_tokens
-            self._encoder.introduce_again()  # before the rows that spell out times and scales have left
-        return Batch(entries, header, self._encoder.encode(entries), pushed_ns)
+        return Batch(entries, header, self._encode(self._encoder, entries), pushed_ns)
 
-    def _batch_size(self) -> int:
+    def _encode(self, encoder: RowEncoder, rows: np.ndarray) -> list[str]:
+        """Render rows; times and scales are spelled out again before the rows that did so leave the window."""
         if self.window is None:
-            return MAX_BATCH
-        return max(1, min(MAX_BATCH, int(self.window / 4 / (self.tape.tokens_per_row() or ROW_TOKENS))))
+            return encoder.encode(rows)
+        texts: list[str] = []
+        n_rows = max(1, int(self.window / 4 / (self.tape.tokens_per_row() or ROW_TOKENS)))  # that make a quarter of it
+        for begin in range(0, len(rows), n_rows):
+            if self._n_since_introduced >= 2 * n_rows:
+                self._n_since_introduced = 0
+                encoder.introduce_again()
+            piece = rows[begin : begin + n_rows]
+            texts += encoder.encode(piece)
+            self._n_since_introduced += len(piece)
+        return texts
 
     def submit(self, batch: Batch, header_ids: list[int], entry_ids: list[list[int]]) -> None:
         """Append what fits and settle in the background; what does not fit counts as dropped."""

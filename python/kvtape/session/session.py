@@ -153,12 +153,14 @@ class Session:
     def idle(self) -> bool:
         """Whether nothing is running, pending or listening."""
         context = self.context
-        runs = self.busy or self._flash_task or self.ready.running
+        fed = self.shared_feed is not None and self.shared_feed.ring.has_writer
+        runs = self.busy or self._flash_task or self.ready.running or fed
         return not (runs or context.changing or len(context.intake) or len(self.hub))
 
     def token_ids(self) -> np.ndarray:
-        """Return the tokens of the context, tail included, [n_tokens] int32."""
-        return (self._tail or self.context.sequence).token_ids()
+        """Return the tokens that the model sees, int32: the context, tail included, without what has left."""
+        sequence = self._tail or self.context.sequence
+        return np.delete(sequence.token_ids(), slice(*sequence.hole))
 
     def touch(self) -> None:
         """Restart the clock of idleness."""

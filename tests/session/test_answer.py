@@ -10,7 +10,7 @@ from kvtape.engine import AsyncEngine
 from kvtape.errors import SequenceLost
 from kvtape.session.manager import SessionManager
 from kvtape.session.spec import FlashSpec, SessionSpec
-from kvtape.types import FinishReason, SamplingParams
+from kvtape.types import FinishReason, SamplingParams, WorkClass
 from tests.serving import CANDLES
 
 PARAMS = SamplingParams(max_tokens=6, ignore_eos=True)
@@ -29,6 +29,18 @@ async def test_questions_and_flash_queries_go_on_where_kv_is_taken_away(manager)
     spec = SessionSpec("be brief", window=500, flash=(FlashSpec("up?", 3), FlashSpec("down?", 3)))
     sessions = [await manager.create(spec) for _ in range(12)]
 
+    async def take_memory():
+        while True:
+            sequence = manager._engine.open()
+            sequence.append([7] * 900, work=WorkClass.INTERACTIVE)
+            try:
+                await sequence.resident()
+            finally:
+                sequence.close()
+
+    def is_busy(session):
+        return session.board.stale(session.version) or session._flash_task or session.context.changing
+
     async def live(session):
         for _ in range(8):
             session.push(CANDLES * 3)
@@ -42,12 +54,12 @@ async def test_questions_and_flash_queries_go_on_where_kv_is_taken_away(manager)
                 answer.close()
 
     async with asyncio.timeout(60):
+        taking = asyncio.create_task(take_memory())
         await asyncio.gather(*map(live, sessions))
-        for session in sessions:
-            while session.board.stale(session.version) or session._flash_task:
-                await asyncio.sleep(0.01)
-    stats = manager._engine.stats()
-    assert stats.sequences_lost > 20
+        taking.cancel()
+        while any(map(is_busy, sessions)):
+            await asyncio.sleep(0.01)
+    assert manager._engine.stats().sequences_lost > 20
     for session in sessions:
         assert session.context.fault is None
         assert session.context.tape.n_rows == 8 * 3 * len(CANDLES)

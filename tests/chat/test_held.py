@@ -327,6 +327,15 @@ def test_a_reply_that_ended_with_its_first_call_is_written_whole(model):
     )
 
 
+def test_a_call_that_was_cut_off_is_held_as_it_was_written(model):
+    client = Client(model, THINKS)
+    prompt = client.ask(HELLO, tools=(TOOL,))
+    generated = client.bytewise('<tool_call>\n{"name": "look_up", "arguments": {"a": "b')
+    reply = ParsedReply("", None, [ToolCall("look_up", '{"a": "b', False)])
+    client.answer(generated, reply, finish=FinishReason.LENGTH, end=False)
+    assert client.ids() == prompt + generated + client.encode("<|im_end|>\n")
+
+
 def test_tools_that_change_begin_a_new_conversation(model):
     client = Client(model, THINKS)
     client.ask(HELLO)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kvtape.chat.reply_end import Render, ReplyEnds
 from kvtape.chat.sameness import canonical, digest
 from kvtape.errors import InvalidRequest
-from kvtape.types import ChatPrompt, FinishReason, ParsedReply, ToolMode
+from kvtape.types import ChatPrompt, FinishReason, ParsedReply, ToolCall, ToolMode
 
 if TYPE_CHECKING:
     from kvtape.model.load import Model
@@ -167,18 +167,15 @@ class HeldTurns:
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if reply.reasoning is not None:
             message["reasoning_content"] = reply.reasoning
-        if reply.tool_calls:
-            message["tool_calls"] = [
-                {"id": f"call_{n}", "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for n, call in enumerate(reply.tool_calls)
-            ]
-        shown, closing = self._written(held, message)
+        whole_calls = [call for call in reply.tool_calls if call.complete]
+        shown, closing = self._written(held, {**message, **_calls(whole_calls)})
         closing_ids = self._tokenizer.encode(closing, parse_special=True)
         ids = None if finish is None else self._ends.shown_ids(reply, generated_ids, finish)
-        if ids is None and shown is not None:
+        if ids is None and shown is not None and whole_calls == reply.tool_calls:
             token_ids = self._encode_behind(held.behind, held.rest + shown + closing)
-        else:
-            token_ids = [*held.token_ids, *(generated_ids if ids is None else ids), *closing_ids]
+        else:  # a call that is no JSON cannot be rendered
+            token_ids = [*held.token_ids, *self._ends.without_end(generated_ids), *closing_ids]
+        message |= _calls(reply.tool_calls)
         told = {**message, "reasoning_content": ""}  # a request may say nothing of the reasoning, or leave it in
         whole = {**told, "content": held.prompt.prefill + self._tokenizer.decode(ids or generated_ids)}
         n_before = sum(len(turn) for turn in self._turns[: held.n_kept])
@@ -263,6 +260,13 @@ class HeldTurns:
 
 def _system(content: str) -> dict[str, Any]:
     return {"role": "system", "content": content}
+
+
+def _calls(calls: Sequence[ToolCall]) -> dict[str, Any]:
+    """The part of a message that has the calls, if there are any."""
+    functions = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    made = [{"id": f"call_{n}", "type": "function", "function": function} for n, function in enumerate(functions)]
+    return {"tool_calls": made} if made else {}
 
 
 def _settings(prompt: ChatPrompt) -> bytes:

@@ -55,6 +55,11 @@ class ReplyEnds:
             return None
         return None if other == text else self.find(text, len(text) - _common_suffix_len(text, other))
 
+    def without_end(self, generated_ids: Sequence[int]) -> list[int]:
+        """Return the ids of a reply without its end token, if there is one."""
+        ended = bool(generated_ids) and generated_ids[-1] in self._tokenizer.eos_ids
+        return list(generated_ids[:-1] if ended else generated_ids)
+
     def shown_ids(
         self, reply: ParsedReply, generated_ids: Sequence[int], finish: FinishReason | None
     ) -> list[int] | None:
@@ -65,7 +70,7 @@ class ReplyEnds:
         """
         ids, eos_ids = list(generated_ids), self._tokenizer.eos_ids
         if finish is FinishReason.STOP and ids and ids[-1] in eos_ids:
-            ids.pop()
+            ids = self.without_end(ids)
         elif finish is not FinishReason.LENGTH:
             return None
         if not all(call.complete for call in reply.tool_calls) or not eos_ids.isdisjoint(ids):

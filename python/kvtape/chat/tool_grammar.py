@@ -48,10 +48,10 @@ def tool_grammar(
 ) -> Constraint | None:
     """Return what a reply must match for its calls to obey `choice`; None where it may say anything.
 
-    A reply that must call is one or more calls and nothing else. One that may is constrained if a tool is strict, or
-    the answer is; else the model calls in its own words, of which its parser knows more than this. The arguments of a
-    strict tool match its schema; those of others do where the schema can be enforced, and else are any object. Blocks,
-    as `check_constraint`.
+    A reply that must call is one or more calls and nothing else. One that may is constrained if calls are to be, a tool
+    is strict, or the answer is; else the model calls in its own words, of which its parser knows more than this. The
+    arguments of a strict tool match its schema; those of others do where the schema can be enforced, and else are any
+    object. Blocks, as `check_constraint`.
 
     Args:
         format_name: how calls are written, a key of `TOOL_PARSERS`.
@@ -70,7 +70,8 @@ def tool_grammar(
         raise InvalidRequest("a tool must be called, and there is none", param="tool_choice")
     if choice.mode is ToolMode.NONE or not callable_tools:
         return answer
-    if not required and answer is None and not any(tool.strict for tool in callable_tools):
+    held = choice.constrained or any(tool.strict for tool in callable_tools)
+    if not required and answer is None and not held:
         return None
     form = _FORMS[format_name]
     special = model.tokenizer.special_tokens

@@ -26,6 +26,7 @@ from kvtape.server.routes import (
     health,
     models,
     openai,
+    session_chat,
     session_data,
     session_events,
     session_flash,
@@ -74,6 +75,7 @@ def create_app(
         routes=[  # tried in this order: what comes most often stands first
             *session_data.ROUTES,
             *session_generate.ROUTES,
+            *session_chat.ROUTES,
             *sessions.ROUTES,
             *session_flash.ROUTES,
             *session_events.ROUTES,

@@ -83,6 +83,9 @@ _MODEL = Parameter("model_id", "path", {"type": "string", "minLength": 1}, "in a
 _VERSION = Parameter(
     "anthropic-version", "header", {"enum": ["2023-06-01", "2026-10-21"]}, "with it a stream has pings"
 )
+_BOUND = Parameter(
+    "x-layerscale-session-id", "header", _SESSION.schema, "the session that this is a turn of; also `session_id`"
+)
 _LAST_EVENT = Parameter("last-event-id", "header", {"type": "string"}, "go on behind this event")
 
 
@@ -103,16 +106,18 @@ def _of_session(
     return Operation(id, summary, "sessions", body=body, answers=_ok(*answers), errors=known, parameters=parameters)
 
 
-def _of_messages(id: str, summary: str, body: Any, *contents: Any) -> Operation:
+def _of_messages(
+    id: str, summary: str, body: Any, *contents: Any, errors: tuple[int, ...] = (), **more: Parameter
+) -> Operation:
     return Operation(
         id,
         summary,
         "anthropic",
         body=body,
         answers=_ok(*contents),
-        errors=(*_WITH_BODY, 529),
+        errors=(*_WITH_BODY, 529, *errors),
         error=ErrorEnvelope,
-        parameters=(_VERSION,),
+        parameters=(_VERSION, *more.values()),
     )
 
 
@@ -150,7 +155,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "openai",
         body=ChatRequest,
         answers=_ok(openai.Completion, Events((openai.Chunk, ErrorReply), ends_with_done=True)),
-        errors=_WITH_BODY,
+        errors=(*_WITH_BODY, 404, 409),
+        parameters=(_BOUND,),
     ),
     ("POST", "/v1/completions"): Operation(
         "createCompletion",
@@ -166,6 +172,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         anthropic_requests.MessageRequest,
         anthropic.Message,
         _MESSAGE_EVENTS,
+        errors=(404, 409),
+        session=_BOUND,
     ),
     ("POST", "/v1/messages/count_tokens"): _of_messages(
         "countTokens", "Count the tokens of a prompt.", anthropic_requests.CountRequest, anthropic.TokenCount
@@ -215,6 +223,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         models.Generated,
         Events((models.GenerateToken, models.Generated, ErrorReply)),
         body=models.GenerateRequest,
+        errors=(409,),
+    ),
+    ("POST", f"{_ONE}/warm"): _of_session(
+        "warm",
+        "Compute the prompt of the session's next turn ahead.",
+        models.SessionWarm,
+        body=models.WarmRequest,
         errors=(409,),
     ),
     ("GET", f"{_ONE}/flash"): _of_session("listFlash", "List the flash queries and their answers.", models.FlashList),

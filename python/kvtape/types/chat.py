@@ -40,6 +40,7 @@ class ToolChoice:
     mode: ToolMode = ToolMode.AUTO
     names: tuple[str, ...] = ()  # the only tools that may be called; empty: all
     parallel: bool = True  # whether one reply may call more than once
+    constrained: bool = False  # whether calls are held to their form, and to their schemas where these can be enforced
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def test_a_mark_has_all_the_rest_of_the_request():
         ({"service_tier": "priority"}, "service_tier"),
         ({"inference_geo": "us"}, "inference_geo"),
         ({"speed": "fast"}, "speed"),
-        ({"session_id": "sess_1"}, "session_id"),
+        ({"session_id": 1}, "session_id"),
         ({"cache_control": {"type": "forever"}}, "cache_control.type"),
         ({"metadata": "me"}, "metadata"),
         ({"messages": []}, "messages"),

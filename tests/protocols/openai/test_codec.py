@@ -104,7 +104,7 @@ def test_inert_fields_pass(fields):
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"seed": -(1 << 63) - 1}, "seed"),
         ({"modalities": ["audio"]}, "modalities"),
-        ({"session_id": "sess_1"}, "session_id"),
+        ({"session_id": 1}, "session_id"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"chat_template_kwargs": {"x": 1}}, "chat_template_kwargs.x"),

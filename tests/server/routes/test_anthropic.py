@@ -205,7 +205,6 @@ def test_overflow_is_a_400_before_anything_streams(http, fields):
             "messages[0]",
         ),
         (json.dumps(BODY).encode(), {"anthropic-version": "2023-01-01"}, "anthropic-version"),
-        (json.dumps(BODY).encode(), {"x-layerscale-session-id": "sess_1"}, "x-layerscale-session-id"),
         (json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]}).encode(), {}, ""),
     ],
 )

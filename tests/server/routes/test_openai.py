@@ -123,7 +123,7 @@ def test_overflow_is_a_400_before_anything_streams(http, stream):
         (json.dumps({**BODY, "temperature": 9}).encode(), {}, "temperature"),
         (json.dumps({**BODY, "logit_bias": {"70000000": 1}}).encode(), {}, "logit_bias"),
         (json.dumps({**BODY, "logit_bias": {"70000000": 1}, "stream": True}).encode(), {}, "logit_bias"),
-        (json.dumps(BODY).encode(), {"x-layerscale-session-id": "sess_1"}, "x-layerscale-session-id"),
+        (json.dumps(BODY).encode(), {"x-layerscale-session-id": "no id"}, "session_id"),
         (json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]}).encode(), {}, None),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_streamed_answer_adds_up_and_ends_without_a_sentinel(http, session):
 
 def test_refusals_of_questions(http, session):
     for body, param in [
-        ({"messages": [{"role": "user", "content": "x"}]}, "messages"),
+        ({"prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "prompt"),
         ({"prompt": "x", "tools": [{}]}, "tools"),
         ({"prompt": "x" * 3000}, "prompt"),
     ]:

@@ -35,6 +35,7 @@ class MessageCall:
         params: of the generation; what counts tokens has no use for this and the next two.
         stream: whether the reply comes as events.
         shows_thinking: whether its thinking blocks show their text.
+        session_id: of the session that it is a turn of.
     """
 
     prompt: ChatPrompt
@@ -42,6 +43,7 @@ class MessageCall:
     params: SamplingParams = field(default_factory=SamplingParams)
     stream: bool = False
     shows_thinking: bool = True
+    session_id: str | None = None
 
 
 def decode_message_request(body: bytes) -> MessageCall:
@@ -62,6 +64,7 @@ def decode_message_request(body: bytes) -> MessageCall:
         params=_read_params(request),
         stream=bool(request.stream),
         shows_thinking=shows_thinking(request.thinking),
+        session_id=request.session_id or None,
     )
 
 
@@ -77,7 +80,6 @@ def decode_count_request(body: bytes) -> MessageCall:
 def _read_call(request: CountRequest, max_tokens: int | None) -> MessageCall:
     refuse_all(request, ("mcp_servers", "context_management", "compaction"))
     refuse_unless(request.speed in (None, "standard"), "speed", "must be standard")
-    refuse_unless(request.session_id is None, "session_id", "is not supported by this server on messages")
     tools = read_tools(request.tools)
     effort = request.output_config.effort if request.output_config is not None else None
     settings = ChatPrompt(

@@ -108,12 +108,12 @@ class CountRequest(msgspec.Struct, kw_only=True):
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None  # where the format stood before
     cache_control: CacheControl | None = None  # on the last block
+    session_id: str | None = None  # of LayerScale's clients; what counts tokens does not look at it
     # refused unless they ask for nothing
     speed: str | None = None
     mcp_servers: list[Any] | None = None
     context_management: Any = None
     compaction: Any = None
-    session_id: str | None = None
 
 
 class MessageRequest(CountRequest, kw_only=True):

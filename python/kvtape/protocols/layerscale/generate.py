@@ -14,7 +14,7 @@ from kvtape.protocols.openai.thinking import read_template_options, read_thinkin
 from kvtape.protocols.openai.tools import read_tools
 from kvtape.protocols.requests import decode_request, refuse_all, refuse_unless
 from kvtape.protocols.sampling import CHAT_TEMPERATURE, CHAT_TOP_P, read_stop, sampling_params, token_limit
-from kvtape.types import ChatPrompt, SamplingParams, Thinking
+from kvtape.types import ChatPrompt, SamplingParams, Thinking, ToolChoice
 
 __all__ = ["GenerateCall", "decode_generate"]
 
@@ -111,7 +111,9 @@ def _read_chat(request: GenerateRequest) -> ChatPrompt | None:
     return ChatPrompt(
         messages=read_messages(request.messages),
         tools=read_tools(ChatRequest(messages=request.messages, tools=request.tools)),
+        tool_choice=ToolChoice(constrained=True),
         thinking=read_thinking(request),
+        template_options=read_template_options(request),
     )
 
 

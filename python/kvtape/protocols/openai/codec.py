@@ -32,6 +32,7 @@ class ChatCall:
     stream: bool
     include_usage: bool
     n: int = 1
+    session_id: str | None = None  # of the session that it is a turn of
 
 
 def decode_chat_request(body: bytes) -> ChatCall:
@@ -50,11 +51,12 @@ def decode_chat_request(body: bytes) -> ChatCall:
         stream=bool(request.stream),
         include_usage=read_include_usage(request.stream, request.stream_options),
         n=read_count("n", request.n),
+        session_id=request.session_id or None,
     )
 
 
 def _refuse_unsupported(request: ChatRequest) -> None:
-    refuse_all(request, ("audio", "moderation", "session_id"))
+    refuse_all(request, ("audio", "moderation"))
     refuse_unless(request.modalities in (None, ["text"]), "modalities", "must be ['text']")
     refuse_unless(request.web_search_options is None, "web_search_options", LATER)
     refuse_unless(request.verbosity in (None, "medium"), "verbosity", "must be 'medium'; there is no other here")

@@ -192,10 +192,10 @@ class ChatRequest(SamplingFields, kw_only=True):
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = None
     function_call: str | FunctionName | None = None
+    session_id: str | None = None  # of LayerScale's clients
     # refused unless they ask for nothing
     modalities: list[str] | None = None
     audio: Any = None
     moderation: Any = None
     verbosity: str | None = None
     web_search_options: Any = None
-    session_id: str | None = None

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kvtape.chat.conversation import ChatTurn, open_chat
+from kvtape.chat.conversation import ChatTurn
 from kvtape.chat.framing import common_prefix_len
 from kvtape.chat.prompt import encode_chat, prepare_chat
 from kvtape.errors import KvtapeError
@@ -23,7 +23,9 @@ from kvtape.protocols.requests import refuse_unless
 from kvtape.protocols.sse import HEARTBEAT
 from kvtape.server.reading import steps_for
 from kvtape.server.responses import EventStream, json_response, request_id_of, unless_gone
+from kvtape.server.routes.chat_turns import open_turn
 from kvtape.server.routes.common import read_body, runtime_of
+from kvtape.session.turns import SessionTurn
 from kvtape.types import ReplyStep
 
 __all__ = ["ROUTES"]
@@ -36,7 +38,7 @@ async def messages(request: Request) -> Response:
     _check_headers(request)
     engine = runtime_of(request).engine
     call = decode_message_request(await read_body(request))
-    turn = await open_chat(engine, call.prompt, call.params)
+    turn = await open_turn(request, call.prompt, call.params, session_id=call.session_id)
     pings = "anthropic-version" in request.headers  # LayerScale's clients do not send it, and raise at a ping
     encoder = MessageEncoder(
         message_id=f"msg_{secrets.token_hex(12)}",
@@ -77,8 +79,6 @@ def _check_headers(request: Request) -> None:
     refuse_unless(
         version in (None, *_VERSIONS), "anthropic-version", f"must be {' or '.join(_VERSIONS)}, found {version!r:.40}"
     )
-    name = "x-layerscale-session-id"
-    refuse_unless(name not in request.headers, name, "is not supported by this server on messages")
 
 
 async def _collect(steps: AsyncGenerator[ReplyStep, None]) -> list[ReplyStep]:
@@ -97,8 +97,11 @@ async def _frames(
 
 
 async def _count_marked(model: Model, call: MessageCall, turn: ChatTurn) -> int:
-    """Count the prompt's tokens up to the last `cache_control`, by encoding it once more without what follows."""
-    if call.marked is None:
+    """Count the prompt's tokens up to the last `cache_control`, by encoding it once more without what follows.
+
+    There is nothing to count in a session, which keeps all of it, marked or not.
+    """
+    if call.marked is None or isinstance(turn, SessionTurn):
         return 0
     try:
         ids = await asyncio.to_thread(encode_chat, model, call.marked)

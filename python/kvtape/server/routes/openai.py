@@ -14,9 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kvtape.chat.choices import Choices, most_probable
-from kvtape.chat.conversation import Turn, adds_bos, open_chat, open_prompts
+from kvtape.chat.conversation import Turn, adds_bos, open_prompts
 from kvtape.chat.scoring import score
-from kvtape.errors import InvalidRequest
 from kvtape.protocols.openai.codec import decode_chat_request
 from kvtape.protocols.openai.completions_codec import (
     CompletionsCall,
@@ -30,10 +29,12 @@ from kvtape.protocols.openai.errors import encode_error_event
 from kvtape.protocols.openai.models import Head
 from kvtape.protocols.openai.reply import encode_completion
 from kvtape.protocols.openai.stream import ChatStreamEncoder
+from kvtape.protocols.requests import refuse_unless
 from kvtape.protocols.sse import DONE
 from kvtape.server.lifespan import Runtime
 from kvtape.server.reading import steps_for
 from kvtape.server.responses import EventStream, json_response, unless_gone
+from kvtape.server.routes.chat_turns import SESSION_HEADER, open_turn
 from kvtape.server.routes.common import read_body, runtime_of
 from kvtape.types import TokenEvent, Usage
 
@@ -45,12 +46,11 @@ T_in = TypeVar("T_in", contravariant=True)
 
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, at once or as a stream."""
-    _refuse_session(request)
     runtime = runtime_of(request)
     call = decode_chat_request(await read_body(request))
     head = _head(runtime, "chatcmpl")
     token_bytes = runtime.token_bytes.__getitem__ if call.params.logprobs else None
-    turn = await open_chat(runtime.engine, call.prompt, call.params)
+    turn = await open_turn(request, call.prompt, call.params, session_id=call.session_id, n=call.n)
     choices = Choices([turn], steps_for(request), n=call.n)
     if call.stream:
         encoder = ChatStreamEncoder(
@@ -68,7 +68,7 @@ async def chat_completions(request: Request) -> Response:
 
 async def completions(request: Request) -> Response:
     """Continue raw prompts, at once or as a stream."""
-    _refuse_session(request)
+    refuse_unless(SESSION_HEADER not in request.headers, SESSION_HEADER, "does not go with raw completions")
     runtime = runtime_of(request)
     call = decode_completions_request(await read_body(request))
     head = _head(runtime, "cmpl")
@@ -114,12 +114,6 @@ async def _echoes(runtime: Runtime, call: CompletionsCall, choices: Choices[Turn
             echo = encode_echo(text, scores, shown, is_prefixed=spelled == b" " + text.encode())
         echoes += [echo] * call.n
     return echoes
-
-
-def _refuse_session(request: Request) -> None:
-    name = "x-layerscale-session-id"
-    if name in request.headers:
-        raise InvalidRequest(f"{name} is not supported by this server on this route", param=name)
 
 
 def _head(runtime: Runtime, kind: str) -> Head:

@@ -16,11 +16,11 @@ from kvtape.protocols.layerscale.codec import encode_frame
 from kvtape.protocols.layerscale.generate import decode_generate
 from kvtape.protocols.openai.errors import encode_error_event
 from kvtape.protocols.openai.reply import encode_usage
-from kvtape.protocols.requests import LATER, refuse_unless
 from kvtape.protocols.sse import DONE
 from kvtape.server.responses import EventStream, json_response, unless_gone
 from kvtape.server.routes.common import SESSION, read_body, session_of
 from kvtape.server.routes.flash_views import finite, set_odds
+from kvtape.server.routes.session_chat import answer_chat
 from kvtape.session.answer import Answer
 from kvtape.session.session import Session
 
@@ -31,7 +31,8 @@ async def generate(request: Request) -> Response:
     """Answer a question about the session's data, at once or as a stream."""
     session = session_of(request)
     call = decode_generate(await read_body(request), wire=session.spec.wire)
-    refuse_unless(call.chat is None, "messages", LATER)
+    if call.chat is not None:
+        return await answer_chat(request, session, call.chat, call.params, stream=call.stream)
     shortcuts: dict[str, Any] = {
         "fast_answer": call.fast_answer,
         "candidates": call.candidates,

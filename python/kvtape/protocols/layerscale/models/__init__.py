@@ -33,6 +33,7 @@ from kvtape.protocols.layerscale.models.requests import (
     SharedRingInit,
     SpatialRow,
     VitalsRow,
+    WarmRequest,
 )
 from kvtape.protocols.layerscale.models.rows import (
     EventStats,
@@ -124,4 +125,5 @@ __all__ = [
     "VitalsCurrent",
     "VitalsRow",
     "VitalsStats",
+    "WarmRequest",
 ]

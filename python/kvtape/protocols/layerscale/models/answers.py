@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kvtape.protocols.openai.models import PromptTokensDetails
+from kvtape.protocols.openai.models import OutputToolCall, PromptTokensDetails
 
 __all__ = [
     "GenerateToken",
@@ -47,15 +47,17 @@ class Generated(msgspec.Struct, kw_only=True):
     coverage: float | UnsetType = UNSET
     speculative: bool | UnsetType = UNSET
     logit_gap: float | UnsetType = UNSET
+    tool_calls: list[OutputToolCall] | UnsetType = UNSET
 
 
 class GenerateToken(msgspec.Struct):
-    """One frame of text: `token` and `pos` for gen-1, `text` for gen-2."""
+    """One frame of text: `token` and `pos` for gen-1, `text` for gen-2; with `tool_call`, the beginning of a call."""
 
     token: str
     text: str
     pos: int
     done: bool = False
+    tool_call: bool | UnsetType = UNSET
 
 
 class SessionWarm(msgspec.Struct, kw_only=True):

@@ -21,6 +21,7 @@ __all__ = [
     "SharedRingInit",
     "SpatialRow",
     "VitalsRow",
+    "WarmRequest",
 ]
 
 Row = TypeVar("Row")
@@ -154,6 +155,17 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
     gap_threshold: float | None = None
     clear_after: int | None = None
     messages: list[InputMessage] | None = None
+    tools: list[ToolDefinition] | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    thinking_budget: int | None = None
+
+
+class WarmRequest(msgspec.Struct, kw_only=True):
+    """Body of `POST …/warm`: of a chat request, what makes its prompt; all else is not looked at."""
+
+    messages: list[InputMessage]
     tools: list[ToolDefinition] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None

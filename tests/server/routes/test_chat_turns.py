@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -120,13 +121,13 @@ def test_a_reader_that_leaves_leaves_the_session_free(http, session):
     assert alone == text_of(chat(http, ROUTES[0], session_id))
 
 
-def test_the_second_generation_is_told_that_a_session_is_busy(http):
+def test_the_second_generation_is_told_that_a_session_is_busy(app, http):
     made = http.post("/v1/sessions", json={}).json()["id"]
     one = f"/v1/sessions/{made}"
-    body = {**CHAT, "max_tokens": 1900, "stream": True}
+    foreground = app.state.runtime.sessions.get(made)._foreground
+    asyncio.run(foreground.acquire())  # as a turn does
     for method, path in [*(("POST", path) for path in ROUTES), ("POST", f"{one}/warm"), ("DELETE", one)]:
-        with http.stream("POST", ROUTES[0], json=body, headers={HEADER: made}) as response:
-            next(response.iter_raw())
-            assert http.request(method, path, json=CHAT, headers={HEADER: made}).status_code == 409
-        eventually(lambda: not http.get(one).json()["busy"])
+        assert http.request(method, path, json=CHAT, headers={HEADER: made}).status_code == 409
+    foreground.release()
+    chat(http, ROUTES[0], made)
     http.delete(one)

@@ -15,7 +15,7 @@ from kvtape.session.events import DataUpdated, FlashReady
 from kvtape.session.manager import SessionManager
 from kvtape.session.spec import TEXT, FlashSpec, SessionSpec
 from kvtape.session.turns import WarmFinish
-from kvtape.types import ChatPrompt, ReplyFinish, SamplingParams, Tool, ToolChoice, gather
+from kvtape.types import ChatPrompt, ReplyFinish, SamplingParams, Tool, ToolChoice, ToolMode, gather
 from tests.scripted import cut, scripted_engine
 from tests.serving import CANDLES
 from tests.session.replay import assert_replayable
@@ -501,3 +501,28 @@ async def test_a_warm_that_is_left_is_stopped(manager):
     assert not session.conversation.warming
     await say(session, [user("up?")])
     assert np.array_equal(session.token_ids(), session.context.tape.token_ids())
+
+
+# -- a real model --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.model
+async def test_a_real_model_calls_a_tool_in_a_session_as_it_does_without_one(model_path):
+    choice = ToolChoice(ToolMode.REQUIRED, parallel=False)
+    params = SamplingParams(max_tokens=80, logprobs=True, top_logprobs=2)
+    async with AsyncEngine(model_path, n_ctx=2048, kv_memory="256M", n_threads=2) as engine:
+        manager = SessionManager(engine)
+        session = await manager.create(SessionSpec("be brief"))
+        messages = [user("How warm is it in Paris?")]
+        tokens, last, message = await say(session, messages, params, tools=(LOOK_UP,), tool_choice=choice)
+        assert last.finish is ReplyFinish.TOOL_CALLS
+        alone = ChatPrompt(messages=[SYSTEM, *messages], tools=(LOOK_UP,), tool_choice=choice)
+        assert (await read(await open_chat(engine, alone, params)))[0] == tokens
+        session.push(CANDLES)
+        result = {"role": "tool", "tool_call_id": "call_0", "name": "look_up", "content": "21 degrees"}
+        _, last, _ = await say(session, [*messages, message, result], params, tools=(LOOK_UP,))
+        assert [entry.kind for entry in session.context.tape][1:] == ["turn", "header", "rows", "turn"]
+        assert last.token.usage.cached_tokens > 0
+        assert manager.totals.call_turns_exact == 1
+        await assert_replayable(engine, session.context)
+        await manager.aclose()

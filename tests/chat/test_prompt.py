@@ -149,3 +149,14 @@ def test_reasoning_before_a_constrained_answer_is_begun_for_the_model(make_tiny_
     parser = prepared.make_parser()
     reply = gather(parser.feed("7</think>1" if opened else "1") + parser.finish(FinishReason.STOP)[0])
     assert (reply.reasoning, reply.content) == ("7" if opened else None, "1")
+
+
+def test_what_calls_are_held_to_is_made_once_for_the_same_tools(engine, monkeypatch):
+    held = ToolChoice(constrained=True)
+    tools = (Tool("once", "", {"type": "object", "properties": {"what": {"type": "string"}}}),)
+    first = prepare_chat(engine.model, chat(tools=tools, tool_choice=held), SamplingParams())
+    assert first.params.constraint is not None
+    assert prepare_chat(engine.model, chat(tools=tools), SamplingParams()).params.constraint is None
+    monkeypatch.setattr("kvtape.chat.prompt.tool_grammar", lambda *_, **__: pytest.fail("made again"))
+    again = prepare_chat(engine.model, chat(tools=tools, tool_choice=held), SamplingParams())
+    assert again.params.constraint is first.params.constraint

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +14,7 @@ from kvtape.chat.held import HeldPrompt, HeldTurn
 from kvtape.chat.reasoning import ReasoningMarkers, ReasoningSplitter, choose_reasoning_markers, reasoning_span
 from kvtape.chat.reply import ReplyParser
 from kvtape.chat.reply_end import Render
+from kvtape.chat.sameness import digest
 from kvtape.chat.splice import EncodedChat, splices_of
 from kvtape.chat.template import template_of
 from kvtape.chat.tool_grammar import tool_grammar
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
     from kvtape.model.load import Model
 
 __all__ = ["History", "PreparedChat", "encode_chat", "prepare_chat", "render_chat"]
+
+_N_GUIDES = 256  # kept a model
+
+# What replies with these tools must match: a conversation brings the same tools with each turn.
+_GUIDES: weakref.WeakKeyDictionary[Model, dict[bytes, Constraint | None]] = weakref.WeakKeyDictionary()
 
 
 class History(Protocol):
@@ -163,11 +172,21 @@ def _settled(prompt: ChatPrompt) -> ChatPrompt:
 
 def _constraint(model: Model, prompt: ChatPrompt, form: str | None) -> Constraint | None:
     """Return what the reply must match, its reasoning apart. It has been compiled once, so that it is sound."""
-    constraint = prompt.answer
-    if form is not None:
-        constraint = tool_grammar(form, prompt.tools, prompt.tool_choice, model, answer=prompt.answer)
+    if form is None:
+        if prompt.answer is not None:
+            check_constraint(model, prompt.answer)
+        return prompt.answer
+    tools = [(tool.name, tool.parameters, tool.strict) for tool in prompt.tools]
+    key = digest(json.dumps([form, tools, prompt.tool_choice, prompt.answer], sort_keys=True, default=repr))
+    known = _GUIDES.setdefault(model, {})
+    with suppress(KeyError):  # several threads are here
+        return known[key]
+    constraint = tool_grammar(form, prompt.tools, prompt.tool_choice, model, answer=prompt.answer)
     if constraint is not None:
         check_constraint(model, constraint)
+    if len(known) >= _N_GUIDES:
+        known.clear()
+    known[key] = constraint
     return constraint
 
 

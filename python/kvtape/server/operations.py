@@ -87,6 +87,10 @@ _BOUND = Parameter(
     "x-layerscale-session-id", "header", _SESSION.schema, "the session that this is a turn of; also `session_id`"
 )
 _LAST_EVENT = Parameter("last-event-id", "header", {"type": "string"}, "go on behind this event")
+_LAST_EVENT_ON_SOCKET = Parameter("last_event_id", "query", {"type": "string"}, "go on behind this event")
+_CHANGES_ONLY = Parameter(
+    "changes_only", "query", {"enum": ["true", "false"]}, "leave out answers that say what the one before said"
+)
 
 
 def _ok(*contents: Any) -> dict[int, tuple[Content, ...]]:
@@ -240,7 +244,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "deleteFlash", "Remove a flash query.", models.FlashDeleted, flash_id=_FLASH
     ),
     ("GET", f"{_ONE}/events"): _of_session(
-        "streamEvents", "Stream what happens in the session.", _SESSION_EVENTS, last_event=_LAST_EVENT
+        "streamEvents",
+        "Stream what happens in the session.",
+        _SESSION_EVENTS,
+        last_event=_LAST_EVENT,
+        changes_only=_CHANGES_ONLY,
     ),
     ("GET", f"{_ONE}/ws"): Operation(
         "openSocket",
@@ -248,6 +256,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "sessions",
         answers={101: ()},
         errors=(400, 404),
-        parameters=(_SESSION,),
+        parameters=(_SESSION, _LAST_EVENT_ON_SOCKET, _CHANGES_ONLY),
     ),
 }

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from kvtape.engine import AsyncEngine
+from kvtape.errors import ContextOverflow
 from kvtape.session.manager import SessionManager
 from kvtape.session.ready import Ready, _first_word
 from kvtape.session.spec import FlashSpec, SessionSpec
@@ -192,6 +193,34 @@ async def test_a_question_stops_it_and_it_starts_again(manager):
     answer.close()
     await settle(session)
     assert (session.ready.current.question, session.ready.current.version) == ("down?", 2)
+
+
+async def test_it_gives_way_to_a_question_that_is_still_being_encoded(manager, monkeypatch):
+    session = await manager.create(SessionSpec("be brief", pre_decode=True, wire=2))
+    await ask(session, "up?")
+    await settle(session)
+    encode, loop = session._encode_question, asyncio.get_running_loop()
+
+    def encode_late(*arguments):
+        session.ready._tried = None
+        loop.call_soon_threadsafe(session.ready.refresh)
+        return encode(*arguments)
+
+    monkeypatch.setattr(session, "_encode_question", encode_late)
+    answer = await session.ask("down?", SHORT)
+    assert not session.ready.running
+    answer.close()
+    assert session.ready.running
+
+
+async def test_a_question_that_is_refused_lets_it_go_on(manager):
+    session = await manager.create(SessionSpec("be brief", pre_decode=True, context=200, wire=2))
+    await ask(session, "up?")
+    await settle(session)
+    session.ready._tried = None
+    with pytest.raises(ContextOverflow):
+        await session.ask("x" * 300, SHORT)
+    assert session.ready.running
 
 
 async def test_it_waits_until_the_flash_queries_are_answered(manager):

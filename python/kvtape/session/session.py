@@ -178,7 +178,7 @@ class Session:
         try:
             await self.context.append(text, ids)
         finally:
-            self._foreground.release()
+            self._release_foreground()
         return len(ids)
 
     async def mark_prefix(self) -> int:
@@ -253,7 +253,7 @@ class Session:
             await self.conversation.stop_warming()
             await self.context.caught_up()
             if plain and (answer := find()):
-                self._foreground.release()
+                self._release_foreground()
                 return answer
             begin = partial(self._begin_turn, ids, params, on_tail=question is None)
             turn = await begin()
@@ -261,7 +261,7 @@ class Session:
                 self.ready.asked(question, ids)
             return Answer(self, self.version, turn=turn, begin=begin, keep_tail=keep_tail, began=began)
         except BaseException:
-            self._foreground.release()
+            self._release_foreground()
             raise
 
     async def _begin_turn(self, ids: list[int], params: SamplingParams, *, on_tail: bool) -> Turn:
@@ -360,6 +360,7 @@ class Session:
                 await self._foreground.acquire()
         except TimeoutError:
             raise Conflict(f"session {self.id} is busy with another request") from None
+        self.ready.stop()  # it may have begun again while the question was encoded
 
     def _release_foreground(self) -> None:
         self._foreground.release()
@@ -376,12 +377,11 @@ class Session:
             ContextOverflow: the conversation does not fit; nothing has changed.
             InvalidRequest: the model or its template cannot take this request.
         """
-        self.ready.stop()
         await self._take_foreground()
         try:
             return await self.conversation.begin(prompt, params)
         except BaseException:
-            self._foreground.release()
+            self._release_foreground()
             raise
 
     async def warm(self, prompt: ChatPrompt) -> Warmed:

@@ -61,7 +61,6 @@ TESTED_BY = {
     "python/kvtape/client/layerscale/options.py": "tests/client/layerscale/test_calls.py",
     "python/kvtape/client/layerscale/question_calls.py": "tests/client/layerscale/test_client.py",
     "python/kvtape/client/layerscale/session_calls.py": "tests/client/layerscale/test_client.py",
-    "python/kvtape/client/layerscale/sessions.py": "tests/client/layerscale/test_client.py",
     "python/kvtape/protocols/anthropic/models.py": "tests/protocols/anthropic/test_codec.py",
     "python/kvtape/protocols/anthropic/reply_models.py": "tests/protocols/anthropic/test_reply.py",
     "python/kvtape/protocols/layerscale/models/answers.py": "tests/protocols/layerscale/test_codec.py",

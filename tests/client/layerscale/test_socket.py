@@ -55,8 +55,9 @@ def test_pushes_are_acknowledged_and_events_come(client):
 def test_a_push_that_is_refused_leaves_the_connection_as_it_is(client):
     made = client.sessions.create(type="event")
     with client.sessions.ws(made.id) as ws:
-        with pytest.raises(InvalidRequest, match="sev"):
-            ws.push([{"src": "x"}])
+        with pytest.raises(InvalidRequest, match="sev") as caught:
+            ws.push([ROWS["event"][0], {"src": "x"}])
+        assert caught.value.param == "data[1].sev"
         with pytest.raises(InvalidRequest, match="at most 16777216 bytes"):
             ws.push([{**ROWS["event"][0], "src": "x" * (16 << 20)}])
         assert ws.push(ROWS["event"]).pushed == 3

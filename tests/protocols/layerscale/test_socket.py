@@ -79,3 +79,5 @@ def test_what_the_server_sends():
     assert ack["data"]["pushed"] == 1
     assert encode_pong() == '{"type":"pong","data":{}}'
     assert json.loads(encode_error(Conflict("busy"))) == {"type": "error", "data": {"message": "busy", "code": 409}}
+    refused = json.loads(encode_error(InvalidRequest("no number", param="data[0].o")))
+    assert refused["data"] == {"message": "no number", "code": 400, "param": "data[0].o"}

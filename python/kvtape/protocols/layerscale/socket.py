@@ -84,9 +84,13 @@ def encode_pong() -> str:
 
 
 def encode_error(error: BaseException) -> str:
-    """Encode an error, after which the connection goes on; its code is the status that HTTP would give it."""
+    """Encode an error, after which the connection goes on; its code is the status that HTTP would give it.
+
+    `param`, where there is one, is this server's own.
+    """
     api_error = ApiError.of(error)
-    return _encode("error", {"message": api_error.message, "code": api_error.status})
+    param = {} if api_error.param is None else {"param": api_error.param}
+    return _encode("error", {"message": api_error.message, "code": api_error.status, **param})
 
 
 def _encode(kind: str, data: msgspec.Struct | dict[str, Any], number: int | None = None) -> str:

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from kvtape.client import AsyncLayerScale, LayerScale
-from kvtape.errors import Conflict, InvalidRequest
+from kvtape.errors import Conflict, InvalidRequest, NotFound
 from kvtape.protocols.anthropic import reply_models
 from kvtape.protocols.layerscale import models
 from tests.serving import CANDLES
@@ -106,6 +106,32 @@ def test_a_fast_answer_by_candidates(client):
     answer = client.sessions.generate(made.id, "rain?", fast_answer=CHOICES, gap_threshold=0.5, max_tokens=3)
     assert answer.data_version == 0
     client.sessions.delete(made.id)
+
+
+def test_a_conversation_in_a_session(client):
+    made = client.sessions.create_text()
+    sessions, bound = client.sessions, {"session_id": made.id, "max_tokens": 4}
+    messages = [{"role": "user", "content": "the system"}]
+    warmed = sessions.warm(made.id, messages)
+    assert (warmed.finish_reason, warmed.session_id) == ("warmed", made.id)
+    reply = client.chat.create(messages, temperature=0.0, ignore_eos=True, **bound)
+    assert reply.usage.prompt_tokens_details.cached_tokens >= warmed.prompt_tokens - 1
+    messages += [
+        {"role": "assistant", "content": reply.choices[0].message.content},
+        {"role": "user", "content": "and the model"},
+    ]
+    chunks = list(client.chat.stream(messages, **bound))
+    assert chunks[-1].choices[0].finish_reason is not None
+    assert sessions.get(made.id).turns == 2
+    sessions.delete(made.id)
+    with pytest.raises(NotFound):
+        client.messages.create(messages, **bound)
+    made = sessions.create()
+    assert sessions.generate(made.id, messages=messages[:1], max_tokens=4, ignore_eos=True).n_tokens == 4
+    assert sessions.get(made.id).turns == 1
+    reply = client.messages.create(messages[:1], max_tokens=4, session_id=made.id)
+    assert sessions.get(made.id).turns == 2
+    sessions.delete(made.id)
 
 
 def test_raw_completions(client):

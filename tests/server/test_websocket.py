@@ -53,9 +53,11 @@ async def echo(socket):
             await socket.send_text(await socket.receive_text())
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 14])
-def test_messages_that_came_together_are_taken_in_pieces(monkeypatch, piece_bytes):
-    monkeypatch.setattr(websocket, "PIECE_BYTES", piece_bytes)
+@pytest.mark.parametrize("n_bytes", [1, 7, 1 << 14])
+def test_messages_that_came_together_are_taken_in_pieces(monkeypatch, n_bytes):
+    monkeypatch.setattr(websocket, "LEAST_PIECE", n_bytes)
+    monkeypatch.setattr(websocket, "MOST_PIECE", n_bytes)
+    monkeypatch.setattr(websocket.SocketProtocol, "_n_piece", n_bytes)
     texts = [str(number) * (number % 50) for number in range(200)]
     with running(Starlette(routes=[WebSocketRoute("/", echo)])) as url, connect(url.replace("http", "ws")) as ws:
         sender = ws.protocol

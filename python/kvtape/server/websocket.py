@@ -7,6 +7,7 @@ break at them. A server of another make, in which the app is mounted, offers no 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MESSAGE_BYTES", "SocketProtocol", "connection_of"]
 
 MAX_MESSAGE_BYTES = 16 << 20  # a longer message ends the connection before it is read
-PIECE_BYTES = 1 << 14  # read at once: as much as may be small frames without others noticing
+LEAST_PIECE, FIRST_PIECE, MOST_PIECE = 1 << 9, 1 << 12, 1 << 16  # bytes that are taken at once
+DEAR_SECONDS = 5e-4  # to take a piece: it is full of small frames
 
 _KEY = "kvtape.connection"
 
@@ -26,29 +28,44 @@ _KEY = "kvtape.connection"
 class SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which an endpoint finds with `connection_of`.
 
-    Bytes that came together are taken a piece at a time, each in its turn with other connections, and none while a
-    message waits for the endpoint, or what was written for the client: it may have been pings, which are answered at
-    once.
+    Bytes that came together are taken a piece at a time, and none while a message waits for the endpoint, or what was
+    written for the client: it may have been pings, which are answered at once. Pieces grow as long as they cost little;
+    after one that was dear the next is small, and waits for nine times as long, so that a flood of small frames has at
+    most a tenth of the event loop.
 
     Attributes:
         read_at: time of the event loop when bytes came last.
     """
 
     read_at = 0.0
-    _rest = b""  # came, but is not taken yet
+    _came = b""
+    _n_taken = 0  # bytes of it
+    _n_piece = FIRST_PIECE
+    _pause = 0.0  # seconds
     _turn: asyncio.Handle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client's."""
         self.read_at = self.loop.time()
-        self._rest = self._rest + data if self._rest else data
-        self._take_piece()
+        self._came = self._came[self._n_taken :] + data if self._has_more() else data
+        self._n_taken = 0
+        if self._turn is None:
+            self._take_piece()
+
+    def _has_more(self) -> bool:
+        return self._n_taken < len(self._came)
 
     def _take_piece(self) -> None:
         self._turn = None
-        if self._rest and self._may_take():
-            piece, self._rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+        if self._has_more() and self._may_take():
+            piece = self._came[self._n_taken : self._n_taken + self._n_piece]
+            self._n_taken += len(piece)
+            began = time.thread_time()
             super().data_received(piece)
+            took = time.thread_time() - began
+            dear = took > DEAR_SECONDS
+            self._n_piece = LEAST_PIECE if dear else min(2 * self._n_piece, MOST_PIECE)
+            self._pause = 9 * took if dear else 0.0
         self._go_on()
 
     def _may_take(self) -> bool:
@@ -59,12 +76,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Take the next piece in its turn, or let more bytes come, unless something is in the way."""
         if self.transport.is_closing():
             return
-        if self._may_take() and not self._rest:
+        if self._may_take() and not self._has_more():
             self.transport.resume_reading()
             return
         self.transport.pause_reading()
         if self._may_take() and self._turn is None:
-            self._turn = self.loop.call_soon(self._take_piece)
+            self._turn = self.loop.call_later(self._pause, self._take_piece)
 
     async def receive(self) -> Any:
         """Return the next message."""

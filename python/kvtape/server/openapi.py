@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ async def openapi(request: Request) -> Response:
     """Answer with the document of the app's routes."""
     state = request.app.state
     if not hasattr(state, "openapi"):
-        document = make_document(request.app.routes, keys=state.needs_key)
+        document = await asyncio.to_thread(
+            make_document, request.app.routes, keys=state.needs_key
+        )  # a third of a second
         state.openapi = msgspec.json.encode(document)
     return json_response(state.openapi)
 

@@ -16,7 +16,7 @@ __all__ = ["measure"]
 
 CONTEXTS = (155, 300)  # candles there before answers are timed
 COUNTS = (0, 1, 4, 16)  # queries
-N_PUSHES = 7
+N_PUSHES = 5
 HIT_SECONDS = 5.0
 
 

@@ -46,12 +46,13 @@ class Session:
         self.path = f"/v1/sessions/{answer['session_id']}"
         self._status = message("GET", f"{self.path}/stream/status")
 
-    def settle(self) -> None:
-        """Wait until everything pushed is resident."""
+    def settle(self, *, pause: float = 0.0) -> None:
+        """Wait until everything pushed is resident; looks every `pause` seconds."""
         while True:
             counts = self.http(self._status)[1]["statistics"]
             if counts["items_processed"] >= counts["total_enqueued"]:
                 return
+            time.sleep(pause)
 
     def delete(self) -> None:
         """Delete the session."""

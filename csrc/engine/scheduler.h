@@ -24,9 +24,11 @@ namespace kvtape::engine {
 
 // Tokens a step may hold. The first bounds the scratch memory, the others how long somebody waits for somebody else.
 inline constexpr std::int32_t kStepTokens = 256;
-inline constexpr std::int32_t kPromptBesideDecode = 64;      // of interactive prompts, while an interactive decode runs
-inline constexpr std::int32_t kOthersBesideInteractive = 8;  // of all other classes, while an interactive one has work
-inline constexpr std::int32_t kOthersPerBackground = 16;     // background may have one token of so many of the others'
+inline constexpr std::int32_t kPromptBesideDecode = 64;  // of interactive prompts, while an interactive decode runs
+// Of all other classes, while an interactive one has work. SmolLM2-135M, one chat and 64 sessions that push: with 2, 4, 8,
+// 16 the chat keeps 0.69, 0.50, 0.36, 0.25 of its speed alone, and ingest 0.40, 0.53, 0.83, all of its own.
+inline constexpr std::int32_t kOthersBesideInteractive = 8;
+inline constexpr std::int32_t kOthersPerBackground = 16;  // background may have one token of so many of the others'
 inline constexpr std::int32_t kTurnTokens = kStepTokens;
 inline constexpr std::int32_t kDraftsBesideOthers = 8;  // of all sequences, in a step of more than one
 

@@ -113,7 +113,7 @@ class Holes(RuleBasedStateMachine):
             crowded = held.crowded.fork()
         except SequenceLost:
             self.rebased(held)
-            return
+            crowded = held.crowded.fork()  # what is drawn next must not depend on when others ran
         self.held.append(Held(crowded, held.roomy.fork(), list(held.ids), held.hole))
 
     @precondition(lambda self: self.held)

@@ -105,7 +105,7 @@ async def a_question_that_does_not_fit(c: Client) -> None:
 @check("sessions.query")
 async def a_second_question_waits_for_the_first(c: Client) -> None:
     session = await candles(c)
-    async with await c.sessions.query_stream(session, **{**LONG, "max_tokens": 2000}) as stream:
+    async with await c.sessions.query_stream(session, **{**LONG, "max_tokens": 1000}) as stream:
         await anext(stream)
         second = asyncio.create_task(c.sessions.query(session, prompt="well?", max_tokens=2))
         assert [chunk async for chunk in stream][-1].done

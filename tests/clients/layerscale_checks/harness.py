@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import layerscale
 from client import KEY, Client, World, methods
 
-SECONDS = 15.0  # for one check; most take a few milliseconds
+SECONDS = 30.0  # for one check; most take a few milliseconds
 
 CHECKS: list[Check] = []
 

@@ -85,7 +85,7 @@ def _installed(version: str) -> Path:
         if done.returncode != 0:
             if any(sign in done.stderr for sign in _NO_INDEX):
                 raise Unreachable(
-                    f"layerscale {version} is not in {_CACHE.name}, and there is nothing to install it from"
+                    f"layerscale {version} is not in build/cache, and there is nothing to install it from"
                 )
             raise AssertionError(done.stderr)
         with suppress(OSError):  # another run was faster

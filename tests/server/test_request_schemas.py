@@ -13,6 +13,7 @@ from kvtape.protocols.anthropic.codec import decode_count_request, decode_messag
 from kvtape.protocols.layerscale import models
 from kvtape.protocols.layerscale.create import decode_create, decode_flash
 from kvtape.protocols.layerscale.generate import decode_generate
+from kvtape.protocols.layerscale.warm import decode_warm
 from kvtape.protocols.openai.codec import decode_chat_request
 from kvtape.protocols.openai.completions_codec import decode_completions_request
 from kvtape.server import create_app
@@ -37,6 +38,7 @@ CODECS = {
     "InitRequest": (partial(decode_create, wire=1), CREATE),
     "CreateRequest": (partial(decode_create, wire=2), {**TEXT, "type": "text"}),
     "FlashRequest": (decode_flash, {"query": "up?", "max_tokens": 1000}),
+    "WarmRequest": (decode_warm, {"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low"}),
     "GenerateRequest": (partial(decode_generate, wire=1), GENERATE),
 }
 SPOILED = [
@@ -74,6 +76,8 @@ SPOILED = [
     ("GenerateRequest", {"clear_after": -1}),
     ("GenerateRequest", {"temperature": 3}),
     ("GenerateRequest", {"gap_threshold": -1}),
+    ("WarmRequest", {"messages": []}),
+    ("WarmRequest", {"thinking_budget": -1}),
     ("GenerateRequest", {"fast_answer": [""]}),
     ("GenerateRequest", {"chat_template_kwargs": {"date_string": "x"}}),
 ]

@@ -159,19 +159,22 @@ _TEMPLATE_OPTIONS: Schema = {
     "additionalProperties": False,
 }
 _NAMED_FUNCTION = _object({"type": {"const": "function"}, "function": _object({"name": _TEXT})})
+_SESSION_ID: Schema = {"type": ["string", "null"], "pattern": "^[A-Za-z0-9_-]{1,128}$"}
+_REASONING_OBJECT: Schema = {
+    "anyOf": [
+        _object({}, enabled=_FLAG, effort=_EFFORT, max_tokens=_number("reasoning_budget"), exclude=_FLAG),
+        {"type": "null"},
+    ]
+}
 _CHAT: dict[str, Schema | None] = {
     **_SAMPLING,
+    "session_id": _SESSION_ID | {"description": "of the session that this is a turn of; n is 1 then"},
     "messages": _MESSAGES,
     "max_completion_tokens": _number("max_tokens"),
     "top_logprobs": _number("top_logprobs"),
     "thinking_budget": _number("reasoning_budget"),
     "reasoning_effort": _EFFORT,
-    "reasoning": {
-        "anyOf": [
-            _object({}, enabled=_FLAG, effort=_EFFORT, max_tokens=_number("reasoning_budget"), exclude=_FLAG),
-            {"type": "null"},
-        ]
-    },
+    "reasoning": _REASONING_OBJECT,
     "chat_template_kwargs": _TEMPLATE_OPTIONS,
     "tools": _TOOLS,
     "tool_choice": {
@@ -296,10 +299,10 @@ _COUNT: dict[str, Schema | None] = {
     "mcp_servers": None,
     "context_management": None,
     "compaction": None,
-    "session_id": None,
 }
 _MESSAGE: dict[str, Schema | None] = {
     **_COUNT,
+    "session_id": _SESSION_ID | {"description": "of the session that this is a turn of"},
     "max_tokens": {**_number("max_tokens"), "type": "integer"},
     "temperature": _number("temperature", maximum=1.0),
     **_numbers("top_p", "top_k", "seed"),
@@ -364,7 +367,7 @@ _CREATE: dict[str, Schema | None] = {
             {"type": "null"},
         ]
     },
-    "id": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9_-]{1,128}$"},
+    "id": _SESSION_ID,
     "overflow": _one_of(*OVERFLOWS),
 }
 _PUSH: dict[str, Schema | None] = {
@@ -393,6 +396,15 @@ _GENERATE: dict[str, Schema | None] = {
     "thinking_budget": None,
 }
 
+_WARM: dict[str, Schema | None] = {
+    "messages": _MESSAGES,
+    "tools": _TOOLS,
+    "reasoning_effort": _EFFORT,
+    "chat_template_kwargs": _TEMPLATE_OPTIONS,
+    "reasoning": _REASONING_OBJECT,
+    "thinking_budget": _number("reasoning_budget"),
+}
+
 #: What `POST /v1/sessions/init` takes: the same, and a type there must be.
 InitRequest = msgspec.defstruct("InitRequest", [("type", str)], bases=(layerscale.CreateRequest,), kw_only=True)
 
@@ -407,4 +419,5 @@ REFINED: dict[type, dict[str, Schema | None]] = {
     layerscale.PushRequest: _PUSH,
     layerscale.FlashRequest: _FLASH,
     layerscale.GenerateRequest: _GENERATE,
+    layerscale.WarmRequest: _WARM,
 }

@@ -114,6 +114,11 @@ def test_refinements_name_fields_that_there_are():
         assert set(refined) <= set(model.__struct_fields__), model
 
 
+def test_a_prompt_there_must_be(document):
+    body = {name: value for name, value in BODIES["/v1/completions"].items() if name != "prompt"}
+    assert not is_described(document, "CompletionsRequest", body)
+
+
 def test_a_type_there_must_be_where_sessions_have_one(document):
     body = {name: value for name, value in CREATE.items() if name != "type"}
     assert not is_described(document, "InitRequest", body)

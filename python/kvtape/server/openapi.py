@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 import kvtape
 from kvtape.server.operations import OPERATIONS, Content, Events, Json, Operation, Text
-from kvtape.server.request_schemas import REFINED
+from kvtape.server.request_schemas import REFINED, REQUIRED
 from kvtape.server.responses import json_response
 
 __all__ = ["ROUTES", "make_document", "methods_of"]
@@ -171,7 +171,9 @@ def _schemas() -> tuple[dict[Any, Schema], dict[str, Schema]]:
             schema = component(struct)
             schema["required"] = list(dict.fromkeys([*schema.get("required", ()), *fields]))
     for struct in _structs(requests):
-        _refine(component(struct), REFINED.get(getattr(struct, "__origin__", struct), {}))
+        model = getattr(struct, "__origin__", struct)
+        _refine(component(struct), REFINED.get(model, {}))
+        component(struct).setdefault("required", []).extend(REQUIRED.get(model, []))
     tidied = {_tidy(name): _with_tidy_references(schema) for name, schema in components.items()}
     return {kind: _with_tidy_references(schema) for kind, schema in by_type.items()}, tidied
 

@@ -21,7 +21,7 @@ from kvtape.session.row_types import MAX_INTEGER, MAX_MAGNITUDE, MAX_TIME, MIN_T
 from kvtape.session.spec import OVERFLOWS
 from kvtape.types import BOUNDS, MAX_CHOICES, MAX_STOP_BYTES, MAX_STOP_STRINGS, MAX_TOOLS, REQUEST_BOUNDS
 
-__all__ = ["REFINED", "InitRequest", "row_schema"]
+__all__ = ["REFINED", "REQUIRED", "InitRequest", "row_schema"]
 
 Schema = dict[str, Any]
 
@@ -421,3 +421,6 @@ REFINED: dict[type, dict[str, Schema | None]] = {
     layerscale.GenerateRequest: _GENERATE,
     layerscale.WarmRequest: _WARM,
 }
+
+#: Fields that must be there although the model does without: it says better than msgspec what is wrong with them.
+REQUIRED: dict[type, list[str]] = {completions_models.CompletionsRequest: ["prompt"]}

@@ -39,6 +39,7 @@ class Spec:
     rows_per_second: float = 20.0  # of each session
     rows_per_push: int = 10
     window: int = 600  # tokens
+    most_pending: int = 80  # rows of a session; above it pushes are held back, or a busy machine would only queue
     session_seconds: float = 90.0  # that a session lives, in the mean
     reader_seconds: float = 15.0  # that a reader stays, in the mean
     question_seconds: float = 20.0  # between questions to one session, in the mean
@@ -144,9 +145,14 @@ class _Session:
     async def _push_all(
         self, end: float, due: float, period: float, question_due: float, socket: _PushSocket | None
     ) -> None:
+        n_pending = 0
         while not self.load.ending and (now := time.monotonic()) < end:
             await asyncio.sleep(max(0.0, due - now))
             due = max(due + period, time.monotonic() - 1)  # who is late catches up a second of it
+            if n_pending > self.spec.most_pending:
+                self.load.seen["pushes held back"] += 1
+                n_pending = (await self._status())["streaming"]["queue_size"]
+                continue
             data = [self._row() for _ in range(self.spec.rows_per_push)]
             began = time.perf_counter()
             if socket is None:
@@ -158,6 +164,7 @@ class _Session:
             self.counts.n_sent += len(data)
             self.counts.n_pushed += ack["pushed"]
             self.counts.n_dropped += ack["dropped"]
+            n_pending = ack["pending"]
             if time.monotonic() > question_due:
                 question_due += self.random.expovariate(1 / self.spec.question_seconds)
                 await self._ask()

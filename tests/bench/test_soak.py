@@ -22,8 +22,8 @@ def test_what_grows_is_found() -> None:
     figures, wrong = judge(samples(lambda i: 200 + i / 50))
     assert abs(figures["RSS MB an hour"] - 72) < 1
     assert wrong == ["memory grew by 9.0 MB"]
-    assert judge(samples(lambda i: 200, lambda i: 50 + i // 20))[1] == [
-        "open files beyond the clients' grew from 41 to 56"
+    assert judge(samples(lambda i: 200, lambda i: 50 + i // 4))[1] == [
+        "open files beyond the clients' grew from 86 to 161"
     ]
 
 

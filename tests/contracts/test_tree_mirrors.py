@@ -69,6 +69,7 @@ TESTED_BY = {
     "python/kvtape/protocols/layerscale/models/rows.py": "tests/server/routes/test_session_data.py",
     "python/kvtape/protocols/layerscale/models/sessions.py": "tests/server/routes/test_sessions.py",
     "python/kvtape/protocols/layerscale/models/server.py": "tests/client/layerscale/test_client.py",
+    "python/kvtape/session/flash_runner.py": "tests/session/test_session.py",
     "python/kvtape/protocols/openai/completions_models.py": "tests/protocols/openai/test_completions_codec.py",
     "python/kvtape/protocols/openai/models.py": "tests/protocols/openai/test_reply.py",
     "python/kvtape/protocols/openai/request_models.py": "tests/protocols/openai/test_codec.py",

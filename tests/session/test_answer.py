@@ -39,7 +39,7 @@ async def test_questions_and_flash_queries_go_on_where_kv_is_taken_away(manager)
                 sequence.close()
 
     def is_busy(session):
-        return session.board.stale(session.version) or session._flash_task or session.context.changing
+        return session.board.stale(session.version) or session.flash.task or session.context.changing
 
     async def live(session):
         for _ in range(8):

@@ -36,7 +36,7 @@ async def ask(session, question, params=SHORT, **options):
 
 async def settle(session):
     await session.context.caught_up()
-    while task := session._flash_task or session.ready._task:
+    while task := session.flash.task or session.ready._task:
         await asyncio.wait({task})
 
 
@@ -230,7 +230,7 @@ async def test_it_waits_until_the_flash_queries_are_answered(manager):
     await settle(session)
     session.context.push(CANDLES[2:])
     await session.context.caught_up()
-    assert session._flash_task is not None
+    assert session.flash.task is not None
     assert session.ready._task is None
     await settle(session)
     assert session.board.queries[1].answer.version == session.ready.current.version == 2

@@ -36,8 +36,8 @@ async def ask(session, question, params=SHORT, **options):
 
 async def settle(session):
     await session.context.caught_up()
-    while session._flash_task is not None:
-        await session._flash_task
+    while session.flash.task is not None:
+        await session.flash.task
 
 
 async def test_a_session_opens_with_its_prompt(manager):
@@ -170,7 +170,7 @@ async def test_an_append_that_does_not_fit_changes_nothing(manager):
 async def test_flash_queries_are_answered_after_each_version_and_announced_in_order(manager):
     session = await manager.create(SessionSpec("be brief", flash=(FlashSpec("up?", 4), FlashSpec("down?", 4))))
     subscription = session.hub.subscribe()
-    await session.add_flash("flat?", 4)
+    await session.flash.add("flat?", 4)
     assert session.board.stale(0) == list(session.board.queries.values())  # no data, nothing evaluated
     for candle in CANDLES[:3]:
         session.context.push([candle])
@@ -189,7 +189,7 @@ async def test_a_flash_query_on_data_is_answered_right_away(manager):
     session = await manager.create(SessionSpec("be brief"))
     session.context.push(CANDLES)
     await settle(session)
-    query = await session.add_flash("up?", 4)
+    query = await session.flash.add("up?", 4)
     await settle(session)
     assert query.answer.version == 1
 
@@ -220,7 +220,7 @@ async def test_under_a_steady_stream_answers_keep_coming_each_true_for_its_versi
     for index in range(n_rows):
         session.context.push([CANDLES[index % len(CANDLES)]])
         n_steps = engine.stats().steps
-        while engine.stats().steps < n_steps + steps_a_row and not (session._caught_up and session._flash_task is None):
+        while engine.stats().steps < n_steps + steps_a_row and not (session._caught_up and session.flash.task is None):
             await asyncio.sleep(0)
     await settle(session)
     session.hub.close()
@@ -254,7 +254,7 @@ async def test_choices_are_checked_and_weighed(manager):
     assert sum(answer.probabilities.values()) == pytest.approx(1)
     for choices, param in [(("yes",), "choices"), (("yes", "yes!"), "choices[1]"), (("yes", " no"), "choices[1]")]:
         with pytest.raises(InvalidRequest) as caught:
-            await session.add_flash("down?", 4, choices)
+            await session.flash.add("down?", 4, choices)
         assert caught.value.param == param
     assert len(session.board.queries) == 1
     with pytest.raises(InvalidRequest) as caught:

@@ -60,8 +60,8 @@ async def say(session, messages, params=GREEDY, **fields):
 
 async def settle(session):
     await session.context.caught_up()
-    while session._flash_task is not None:
-        await session._flash_task
+    while session.flash.task is not None:
+        await session.flash.task
 
 
 def text_of(session):

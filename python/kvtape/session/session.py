@@ -14,12 +14,12 @@ import numpy as np
 
 from kvtape.chat.conversation import Turn, begin_turn
 from kvtape.chat.framing import Framing
-from kvtape.errors import Conflict, EngineFailed, InvalidRequest, SequenceLost
+from kvtape.errors import Conflict, InvalidRequest, SequenceLost
 from kvtape.session.answer import Answer
-from kvtape.session.choices import RAW_LEADS, TEMPLATE_LEADS, ChoiceTree
 from kvtape.session.context import LiveContext, PushAck
 from kvtape.session.events import DataUpdated, EventHub
-from kvtape.session.flash import FlashAnswer, FlashBoard, FlashQuery, evaluate
+from kvtape.session.flash import FlashBoard, FlashQuery
+from kvtape.session.flash_runner import FlashRunner
 from kvtape.session.ready import GAP_THRESHOLD, ReadyPosition
 from kvtape.session.row_types import ROW_TYPES
 from kvtape.session.shared_feed import SharedFeed
@@ -84,7 +84,6 @@ class Session:
         self.id = session_id
         self.spec = spec
         self.turns = 0
-        self.board = FlashBoard()
         self.hub = EventHub()
         self.created = self.last_used = now()
         self._engine = engine
@@ -94,7 +93,6 @@ class Session:
         self.shared_feed: SharedFeed | None = None
         self._tail: AsyncSequence | None = None
         self._foreground = asyncio.Lock()
-        self._flash_task: asyncio.Task[None] | None = None
         self._closed = False
         self.context = LiveContext(
             engine.open,
@@ -111,6 +109,16 @@ class Session:
         self.conversation = Conversation(
             framing, self.context, totals, on_turn=self._count_turn, on_end=self._release_foreground
         )
+        self.flash = FlashRunner(
+            self.context,
+            framing,
+            engine,
+            on_begin=lambda: self.ready.stop(),
+            on_end=lambda: self.ready.refresh(),
+            on_answer=self._answered,
+            took=totals.timings.flash,
+            now=now,
+        )
         self.ready = ReadyPosition(self.context, whole_words=spec.wire == 1, may_run=self._has_time)
 
     async def begin(self) -> None:
@@ -123,7 +131,7 @@ class Session:
         """
         self.context.begin(self._framing.head, self._framing.head_ids)
         for index, flash in enumerate(self.spec.flash):
-            await self.add_flash(flash.query, flash.max_tokens, flash.choices, param=f"flash[{index}].choices")
+            await self.flash.add(flash.query, flash.max_tokens, flash.choices, param=f"flash[{index}].choices")
         if self.spec.mark_prefix:
             await self.mark_prefix()
         if self.spec.shared_ring is not None:
@@ -133,6 +141,11 @@ class Session:
     def version(self) -> int:
         """The data version: how often the durable context has changed."""
         return self.context.version
+
+    @property
+    def board(self) -> FlashBoard:
+        """The flash queries and their answers."""
+        return self.flash.board
 
     @property
     def n_tokens(self) -> int:
@@ -154,7 +167,7 @@ class Session:
         """Whether nothing is running, pending or listening."""
         context = self.context
         fed = self.shared_feed is not None and self.shared_feed.ring.has_writer
-        runs = self.busy or self._flash_task or self.ready.running or fed
+        runs = self.busy or self.flash.task or self.ready.running or fed
         return not (runs or context.changing or len(context.intake) or len(self.hub))
 
     def token_ids(self) -> np.ndarray:
@@ -335,7 +348,7 @@ class Session:
 
     def _has_time(self) -> bool:
         """Whether nothing runs that must not be delayed."""
-        return not (self.busy or self._flash_task or self._closed)
+        return not (self.busy or self.flash.task or self._closed)
 
     def _count_turn(self, last: TokenEvent | None) -> None:
         self.turns += 1
@@ -396,84 +409,21 @@ class Session:
             raise Conflict(f"session {self.id} is busy with another request")
         return await self.conversation.warm(prompt)
 
-    # -- flash queries -----------------------------------------------------------------------------------------------
-
-    async def add_flash(
-        self, query: str, max_tokens: int, choices: Sequence[str] = (), *, param: str = "choices"
-    ) -> FlashQuery:
-        """Register a flash query; on a session that holds data it is evaluated right away.
-
-        With `choices`, its answer is the most probable of these, and how probable each of them is.
-
-        Raises:
-            Conflict: the session has this query already, or as many as it can.
-            InvalidRequest: there cannot be such choices, as `ChoiceTree`; `param` names them.
-        """
-        self.board.check_new(query)
-        n_tokens, ids, tree = await asyncio.to_thread(self._prepare_flash, query, choices, param)
-        added = self.board.add(query, max_tokens, n_tokens=n_tokens, token_ids=ids, tree=tree)
-        self._evaluate_flash()
-        return added
-
-    def _prepare_flash(
-        self, query: str, choices: Sequence[str], param: str
-    ) -> tuple[int, list[int], ChoiceTree | None]:
-        leads = TEMPLATE_LEADS if self._framing.asks_in_turns else RAW_LEADS
-        tree = ChoiceTree(self._engine.model.tokenizer, choices, leads, param=param) if choices else None
-        return len(self._framing.encode_text(query)), self._framing.encode_question(query), tree
+    # -- versions ----------------------------------------------------------------------------------------------------
 
     def _settled(self) -> None:
         context = self.context
         n_dropped = context.counters.total_dropped
         self.hub.publish(DataUpdated(self.version, context.settled_end, context.n_pending, context.n_rows, n_dropped))
-        self._evaluate_flash()
+        self.flash.refresh()
         self.ready.refresh()
 
     def _ingested(self, n_tokens: int, seconds: float) -> None:
         self._totals.ingested_tokens += n_tokens
         self._totals.timings.settled.observe(seconds)
 
-    def _evaluate_flash(self) -> None:
-        """Start evaluating unless that is running already; a running one goes on to newer versions by itself."""
-        if self._flash_task is None and self.version and not self._closed and self.board.stale(self.version):
-            self.ready.stop()
-            self._flash_task = asyncio.get_running_loop().create_task(self._run_flash())
-
-    async def _run_flash(self) -> None:
-        try:
-            while not self._closed and (queries := self.board.stale(self.version)):
-                began = time.monotonic()
-                await self._evaluate(queries)
-                self._totals.timings.flash.observe(time.monotonic() - began)
-        except* EngineFailed as errors:
-            log.error("session %s no longer evaluates its flash queries: %s", self.id, errors.exceptions[0])
-        finally:
-            self._flash_task = None
-        self.ready.refresh()
-
-    async def _evaluate(self, queries: list[FlashQuery]) -> None:
-        await self.context.make_room(max(query.n_room for query in queries))
-        version = self.version
-        try:
-            await evaluate(
-                queries,
-                self.context.branch,
-                self._engine,
-                version=version,
-                limit=self.context.n_ctx,
-                now=self._now,
-                on_answer=self._take_answer,
-            )
-        except* SequenceLost:  # with a window, KV that is taken away is gone: ask those again that have no answer
-            for query in queries:
-                if query.answer is None or query.answer.version != version:
-                    query.tried_version = None
-            await self.context.recover()
-
-    def _take_answer(self, query: FlashQuery, answer: FlashAnswer) -> None:
-        if self.board.queries.get(query.id) is query:
-            query.take(answer)
-            self.hub.publish(query.ready_event())
+    def _answered(self, query: FlashQuery) -> None:
+        self.hub.publish(query.ready_event())
 
     async def close(self) -> None:
         """Stop everything, free the KV and end all event streams."""
@@ -481,9 +431,7 @@ class Session:
         if self.shared_feed is not None:
             await self.shared_feed.close()
         self.ready.stop()
-        if self._flash_task is not None:
-            self._flash_task.cancel()
-            await asyncio.wait({self._flash_task})
+        await self.flash.close()
         self._drop_ephemeral()
         await self.context.close()
         self.hub.close()

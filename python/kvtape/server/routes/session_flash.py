@@ -20,7 +20,7 @@ async def add_flash(request: Request) -> Response:
     """Register a flash query."""
     session = session_of(request)
     call = decode_flash(await read_body(request))
-    added = await session.add_flash(call.query, call.max_tokens, call.choices)
+    added = await session.flash.add(call.query, call.max_tokens, call.choices)
     return json_response(views.flash_registered(session, added))
 
 

@@ -94,6 +94,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Send a message; after the last one the client's close is waited for."""
         await super().send(message)
         if self.close_sent:
+            self.handshake_complete = True  # refused is complete too: else it is logged as a fault of the endpoint
             self._go_on()
 
     def resume_writing(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import contextmanager, suppress
 
 import httpx
@@ -177,10 +178,12 @@ def test_a_refused_handshake_is_a_plain_error(server, path, status):
     assert response.headers["x-request-id"]
 
 
-def test_an_unknown_path_is_404_for_a_socket_too(server):
+def test_an_unknown_path_is_404_for_a_socket_too(server, caplog):
     with pytest.raises(InvalidStatus) as caught, connect(f"{server.replace('http', 'ws')}/v1/nothing"):
         pass
     assert caught.value.response.status_code == 404
+    assert httpx.get(f"{server}/health").status_code == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []  # a refusal is no fault
 
 
 def test_the_server_pings_and_drops_who_does_not_answer(server, monkeypatch):

@@ -111,3 +111,8 @@ def test_bad_files_are_named(changes, message):
     with pytest.raises(ModelError) as caught:
         Tokenizer.from_gguf(metadata(**changes))
     assert message in str(caught.value)
+
+
+def test_many_texts_are_each_encoded_by_itself(tokenizer):
+    texts = ["", " ", "a b", "ab\n", "é"]
+    assert tokenizer.encode_many(texts) == [tokenizer.encode(text) for text in texts]

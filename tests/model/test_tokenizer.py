@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvtape.errors import InvalidRequest, ModelError
 from kvtape.model.tokenizer import Tokenizer
@@ -131,6 +133,18 @@ def test_bad_files_are_named(changes, message):
     with pytest.raises(ModelError) as caught:
         Tokenizer.from_gguf(metadata(**changes))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{}, {"token_type": None}, {"pre": "llama-bpe"}])
+@given(texts=st.lists(st.text("abc Ġé\n<tool>|im_start", max_size=20), max_size=6))
+def test_many_texts_are_each_encoded_by_itself(change, texts):
+    tokenizer = Tokenizer.from_gguf(metadata(**change))
+    assert tokenizer.encode_many(texts) == [tokenizer.encode(text) for text in texts]
+
+
+def test_many_texts_with_lone_surrogates_are_refused(tokenizer):
+    with pytest.raises(InvalidRequest, match="surrogates"):
+        tokenizer.encode_many(["a", "\ud800"])
 
 
 def test_threads_agree(tokenizer):

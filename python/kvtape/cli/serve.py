@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from kvtape.engine import AsyncEngine
 
 HELP = "serve a model over HTTP: live-data sessions and chat completions"
+
+SWITCH_SECONDS = 5e-4  # that a thread which renders or encodes keeps the event loop waiting; Python's own is 5 ms
 
 log = logging.getLogger("kvtape.serve")
 
@@ -55,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     app = create_app(
         load, api_keys=args.api_key or (), max_sessions=args.max_sessions, model_name=model_name(args.model)
     )
+    sys.setswitchinterval(SWITCH_SECONDS)
     served = serve(app, host=args.host, port=args.port, drain_seconds=args.drain_seconds)
     return 0 if served else 1
 

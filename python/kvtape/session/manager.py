@@ -194,8 +194,9 @@ class SessionManager:
                     _guarded(session, partial(_submit, batch=batch, token_ids=token_ids))
 
     def _encode(self, batches: list[Batch]) -> list[tuple[list[int], list[list[int]]]]:
-        encode = self._engine.model.tokenizer.encode
-        return [(encode(batch.header), [encode(row) for row in batch.texts]) for batch in batches]
+        texts = [text for batch in batches for text in (batch.header, *batch.texts)]
+        encoded = iter(self._engine.model.tokenizer.encode_many(texts))  # the event loop runs meanwhile
+        return [(next(encoded), [next(encoded) for _ in batch.texts]) for batch in batches]
 
     async def _expire(self) -> None:
         oldest = self._now() - self._idle_seconds

@@ -8,6 +8,7 @@ import pytest
 
 from kvtape.chat.conversation import adds_bos, begin_turn, encode_prompt, open_chat, open_prompts
 from kvtape.chat.prompt import encode_chat
+from kvtape.chat.reply import broken_calls
 from kvtape.chat.splice import Splices
 from kvtape.engine import AsyncEngine
 from kvtape.errors import ContextOverflow, InvalidRequest
@@ -204,6 +205,19 @@ async def test_a_call_that_is_cut_off_is_never_called_complete(engine, monkeypat
     assert kinds == [ToolCallStart, ToolCallArguments]
     assert ToolCallEnd not in kinds
     assert steps[-1].finish is ReplyFinish.LENGTH
+
+
+async def test_calls_that_the_model_broke_are_counted(engine, monkeypatch):
+    broken = '<tool_call>{"name": "f", "arguments": {"a": }}</tool_call>'
+    before = broken_calls(engine.model)
+    for text, finish, n_broken in (
+        (broken, FinishReason.STOP, 1),
+        (CALLS, FinishReason.STOP, 1),
+        (CALLS[:40], FinishReason.LENGTH, 1),
+        (broken + broken, FinishReason.STOP, 3),
+    ):
+        await replied(engine, monkeypatch, [text], finish=finish)
+        assert broken_calls(engine.model) - before == n_broken
 
 
 async def test_a_request_without_tools_has_calls_as_content(engine, monkeypatch):

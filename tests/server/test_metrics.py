@@ -17,7 +17,10 @@ _OTHERWISE = {
     "status", "uptime_ms", "kv_pages_total", "kv_pages_free", "requests_started", "requests_ok", "requests_failed",
     "requests_cancelled", "session_call_turns_exact", "session_call_turns_diverged",
 }  # fmt: skip
-_NEVER = {"graph_captures", "prefix_window_miss_tokens", "session_snapshot_evictions"}
+_NEVER = {
+    "graph_captures", "prefix_window_miss_tokens", "session_snapshot_evictions", "tool_calls_recovered",
+    "tool_calls_jump_forward", "tool_calls_forced_tokens",
+}  # fmt: skip
 
 
 @pytest.fixture

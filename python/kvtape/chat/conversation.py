@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from kvtape.chat.prompt import PreparedChat, prepare_chat
+from kvtape.chat.reply import count_broken_calls
 from kvtape.engine.constraints import check_constraint
 from kvtape.errors import ContextOverflow, EngineFailed, InvalidRequest
 from kvtape.types import (
@@ -116,7 +117,10 @@ class ChatTurn(Turn):
                 if step.finish is not None:
                     break
                 yield step
-        await self.end(gather(seen), token_ids, finish)
+        reply = gather(seen)
+        if finish is not FinishReason.LENGTH:  # what is cut off was not broken by the model
+            count_broken_calls(self.prepared.model, sum(not call.complete for call in reply.tool_calls))
+        await self.end(reply, token_ids, finish)
         yield step
 
     async def end(self, reply: ParsedReply, token_ids: Sequence[int], finish: FinishReason | None) -> None:

@@ -64,6 +64,7 @@ class PreparedChat:
     next turn continues them.
     """
 
+    model: Model
     prompt: ChatPrompt
     encoded: EncodedChat | HeldPrompt
     token_ids: list[int]
@@ -107,6 +108,7 @@ def prepare_chat(
         opening += markers.open
     span = reasoning_span(model, markers, opening, prompt.thinking)
     return PreparedChat(
+        model=model,
         prompt=prompt,
         encoded=encoded,
         token_ids=encoded.token_ids,

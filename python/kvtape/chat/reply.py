@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import TYPE_CHECKING
+
 from kvtape.chat.finish import finish_reason
 from kvtape.chat.reasoning import ReasoningSplitter
 from kvtape.chat.tool_parsers import ToolParser
 from kvtape.types import ContentDelta, Event, FinishReason, ReasoningDelta, ReplyFinish
 
-__all__ = ["ReplyParser"]
+if TYPE_CHECKING:
+    from kvtape.model.load import Model
+
+__all__ = ["ReplyParser", "broken_calls", "count_broken_calls"]
+
+_BROKEN_CALLS: weakref.WeakKeyDictionary[Model, int] = weakref.WeakKeyDictionary()
+
+
+def count_broken_calls(model: Model, n_calls: int) -> None:
+    """Count calls of a finished reply whose arguments are no JSON object."""
+    if n_calls:
+        _BROKEN_CALLS[model] = _BROKEN_CALLS.get(model, 0) + n_calls
+
+
+def broken_calls(model: Model) -> int:
+    """Return how many calls a model has broken in this process."""
+    return _BROKEN_CALLS.get(model, 0)
 
 
 class ReplyParser:

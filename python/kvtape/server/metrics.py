@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import kvtape
+from kvtape.chat.reply import broken_calls
 from kvtape.protocols.layerscale.models import Health
 from kvtape.server.lifespan import Phase, Runtime
 from kvtape.server.prometheus import Family, counter, gauge, histogram
@@ -38,9 +39,6 @@ _COUNTERS = (
     ("session_flash_hits", "session_flash_hits_total", "Questions answered by a flash query."),
     ("session_ready_exits", "session_ready_exits_total", "Questions answered at the ready position."),
     ("tool_calls_malformed", "tool_calls_malformed_total", "Calls that the model broke."),
-    ("tool_calls_recovered", "tool_calls_recovered_total", "Calls read although they were not quite right."),
-    ("tool_calls_jump_forward", "tool_calls_jump_forward_total", "Times that a call's next tokens were certain."),
-    ("tool_calls_forced_tokens", "tool_calls_forced_tokens_total", "Tokens of calls that could be no other."),
 )
 
 
@@ -70,6 +68,7 @@ def read_health(runtime: Runtime) -> Health:
             "spec_decode_draft_tokens": stats.drafted_tokens,
             "spec_decode_accepted_tokens": stats.accepted_tokens,
             "prefix_cached_tokens": max(stats.prefix_cached_tokens - totals.cached_tokens, 0),
+            "tool_calls_malformed": broken_calls(runtime.engine.model),
             "sessions": len(runtime.sessions),
             **_session_counters(totals),
         }

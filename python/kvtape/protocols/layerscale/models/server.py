@@ -21,9 +21,10 @@ __all__ = [
 class Health(msgspec.Struct, kw_only=True):
     """Answer to `/health`, the same fields whether ready or not.
 
-    Three stay zero, for there is no such thing here: decode graphs captured (`graph_captures`), prompt tokens that ran
+    Six stay zero, for there is no such thing here: decode graphs captured (`graph_captures`), prompt tokens that ran
     again because a sliding window had left the cache (`prefix_window_miss_tokens`; a session's window is rebuilt from
-    its tape, and counts as ingested), snapshots of recurrent states given up (`session_snapshot_evictions`).
+    its tape, and counts as ingested), snapshots of recurrent states given up (`session_snapshot_evictions`); calls that
+    were mended, and tokens of calls that were not drawn (`tool_calls_recovered`, `_jump_forward`, `_forced_tokens`).
     """
 
     status: Literal["ok", "unavailable"]

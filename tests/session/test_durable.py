@@ -194,6 +194,25 @@ async def test_appends_and_turns_leave_as_a_whole(engine, open_context, rng):
         await context.append("x", [9] * (WINDOW + 1))
 
 
+async def test_an_append_that_has_begun_is_finished_though_its_client_leaves(engine, open_context, rng):
+    context = open_context(window=None, n_ctx=2000)
+    context.begin("p", [1])
+    await push(context, rng, 2)
+    version = context.version
+    appending = asyncio.create_task(context.append("x", [9] * 1500))
+    while context.sequence.n_tokens < 1500:
+        await asyncio.sleep(0)
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    assert context.version == version + 1
+    async with context.change() as change:
+        sequence = change.fork()
+        sequence.append([8] * 12)
+        await change.commit(sequence, [8] * 12)
+    await assert_replayable(engine, context)
+
+
 async def test_turns_may_be_taken_back(engine, open_context, rng):
     context = open_context(window=None, n_ctx=1000)
     context.begin("p", [1])

@@ -7,11 +7,12 @@ When the positions run out, the window is computed afresh beside the sequence th
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvtape.errors import Conflict, ContextOverflow, InvalidRequest, SequenceLost
 from kvtape.session.rebase import Rebase
@@ -130,7 +131,7 @@ class DurableContext(ABC):
     # -- changes -----------------------------------------------------------------------------------------------------
 
     async def append(self, text: str, token_ids: Sequence[int]) -> None:
-        """Append text after the data acknowledged before it.
+        """Append text after the data acknowledged before it; once that has begun, whoever leaves waits for its end.
 
         Raises:
             ContextOverflow: it does not fit; nothing has changed.
@@ -144,15 +145,16 @@ class DurableContext(ABC):
                     f"text has {len(token_ids)} tokens, at most {room} fit", param="text",
                     n_tokens=len(token_ids), limit=room,
                 )  # fmt: skip
-            self._on_change()
-            await self._extend(
-                token_ids,
-                lambda: self.tape.record_text(
-                    EntryKind.TEXT, text, token_ids, at=self._now(), version=self.version + 1
-                ),
-                WorkClass.INTERACTIVE,
-            )
-            self._settle()
+            await _to_its_end(self._append(text, token_ids))
+
+    async def _append(self, text: str, token_ids: Sequence[int]) -> None:
+        self._on_change()
+        await self._extend(
+            token_ids,
+            lambda: self.tape.record_text(EntryKind.TEXT, text, token_ids, at=self._now(), version=self.version + 1),
+            WorkClass.INTERACTIVE,
+        )
+        self._settle()
 
     async def mark_prefix(self) -> int:
         """Freeze the context of the current version: it never leaves, and its KV is evicted last. Returns its end.
@@ -383,3 +385,15 @@ class Change:
             tape.record_text(EntryKind.TURN, "", token_ids, at=context._now(), version=version)
         await context._finish()
         context._settle()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await what must not be left half done: a cancellation waits for its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody is left to be told
+        raise

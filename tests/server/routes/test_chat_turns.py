@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -108,16 +109,16 @@ def test_a_conversation_that_does_not_fit_leaves_the_session_as_it_was(http, ses
     chat(http, ROUTES[0], session_id)
 
 
-def test_a_reader_that_leaves_leaves_the_session_free(app, http, session):
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reader_that_leaves_leaves_the_session_free(app, http, session, stream):
     session_id = session.rpartition("/")[2]
-    body = {**CHAT, "max_tokens": 1400, "stream": True}
-    with http.stream("POST", ROUTES[0], json=body, headers={HEADER: session_id}) as response:
-        next(response.iter_raw())
-        with app.state.runtime.engine.together():  # no step, so the turn cannot end before its reader leaves
-            assert http.get(session).json()["busy"]
-            response.close()
-            eventually(lambda: not http.get(session).json()["busy"])
-    eventually(lambda: not http.get(session).json()["busy"])
+    body = json.dumps({**CHAT, "max_tokens": 1400, "stream": stream})
+    head = f"POST {ROUTES[0]} HTTP/1.1\r\nhost: x\r\n{HEADER}: {session_id}\r\ncontent-length: {len(body)}\r\n\r\n"
+    with app.state.runtime.engine.together():  # no step, so the turn cannot end before its reader leaves
+        with socket.create_connection((http.base_url.host, http.base_url.port)) as reader:
+            reader.sendall((head + body).encode())
+            eventually(lambda: http.get(session).json()["busy"])
+        eventually(lambda: not http.get(session).json()["busy"])
     alone = text_of(chat(http, ROUTES[0], session_id))
     assert http.get(session).json()["turns"] == 1
     assert alone == text_of(chat(http, ROUTES[0], session_id))
